@@ -1,0 +1,6 @@
+"""Ladder turns raw multimodal question pools into a curriculum for your own vision-language model.
+
+The package imports nothing heavy: `ladder --help` must start in under 0.3 s.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,146 @@
+"""One TOML per build or run, validated by typed models: unknown keys fail with a did-you-mean and the key's path.
+
+Layers: defaults, then the file, then dotted overrides (`--set sampling.k=16`). Knows nothing of what settings mean.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ladder.errors import BadInput
+
+
+class Settings(BaseModel):
+    """Base of every settings model: frozen, and strict about names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(cls: type[S], path: Path, overrides: Iterable[str] = ()) -> S:
+    """Read and validate a TOML file; raises BadInput in one line that names file and key."""
+    return validate(cls, read_toml(path), overrides, where=str(path))
+
+
+def validate(
+    cls: type[S], values: dict[str, Any], overrides: Iterable[str] = (), where: str = "settings"
+) -> S:
+    """Validate values with dotted overrides applied; raises BadInput."""
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        raise BadInput(f"{where}: {_first_problem(cls, error)}") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as a dictionary; raises BadInput where it is missing or malformed."""
+    if not path.is_file():
+        raise BadInput(f"no file {path}")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} is not valid TOML: {error}") from None
+
+
+def dump(settings: Settings) -> str:
+    """The resolved settings as TOML (unset optional keys left out)."""
+    import tomli_w
+
+    return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))
+
+
+def shipped(folder: str, name: str, suffix: str = ".toml") -> Path:
+    """A file that comes with Ladder, named without a path, or one's own, named with one.
+
+    `folder` is `pipelines`, `data_cards` or, below `trainer/`, `recipes`. Raises BadInput naming those there are.
+    """
+    if name.endswith(suffix) or "/" in name:
+        return Path(name).expanduser()
+    places = [_root(folder) / f"{name}{suffix}"]
+    for place in places:
+        if place.is_file():
+            return place
+    there = sorted(p.name.removesuffix(suffix) for p in _root(folder).glob(f"*{suffix}"))
+    hint = _did_you_mean(name, there)
+    raise BadInput(f"no {folder.rstrip('s')} {name!r}{hint}; there are: {', '.join(there)}; or give a path")
+
+
+def _root(folder: str) -> Path:
+    package = Path(__file__).parent
+    if folder == "recipes":
+        return package.parent / "trainer" / "recipes"
+    installed = package / "_shipped" / folder
+    return installed if installed.is_dir() else package.parent / folder
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, found, text = override.partition("=")
+    if not found or not key.strip():
+        raise BadInput(
+            f"--set {override!r}: write it as key=value, with dots for tables: --set sampling.k=16"
+        )
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise BadInput(f"--set {override!r}: {table!r} is no table")
+    values[last] = _value(text)
+
+
+def _value(text: str) -> Any:
+    """A TOML value; what is none is a string."""
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _first_problem(cls: type[Settings], error: ValidationError) -> str:
+    # an unknown key explains a missing one beside it, so it is told first
+    problems = sorted(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
+    first = problems[0]
+    path = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _names_at(cls, first["loc"][:-1])
+        table = "".join(f"{part}." for part in first["loc"][:-1])
+        return f"unknown key {path!r}{_did_you_mean(str(first['loc'][-1]), known, table)}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{path or 'the file'}: {message[0].lower()}{message[1:]}{more}"
+
+
+def _names_at(cls: type[Settings], location: tuple[int | str, ...]) -> list[str]:
+    """Names of the settings at a location, following tables (and the members of tagged unions)."""
+    models: list[type[Settings]] = [cls]
+    for part in location:
+        models = [m for model in models for m in _models_in(model, str(part))] or models
+    return [name for model in models for name in model.model_fields]
+
+
+def _models_in(model: type[Settings], name: str) -> list[type[Settings]]:
+    if name not in model.model_fields:
+        return []
+    found: list[type[Settings]] = []
+    queue: list[Any] = [model.model_fields[name].annotation]
+    while queue:
+        kind = queue.pop()
+        if isinstance(kind, type) and issubclass(kind, Settings):
+            found.append(kind)
+        queue.extend(typing.get_args(kind))
+    return found
+
+
+def _did_you_mean(name: str, known: Iterable[str], table: str = "") -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f", did you mean {table + close[0]!r}?" if close else ""
