@@ -1,0 +1,1 @@
+"""Raw pools become items, or rejects with reasons. Knows nothing of scoring."""
