@@ -1,0 +1,86 @@
+"""Finding a model: a shipped name, a directory, or a Hub id. And its fingerprint, and loading it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ladder.digest import files_digest, fingerprint
+from ladder.errors import BadInput
+
+_SHIPPED = Path(__file__).parent
+_WEIGHTS = (
+    "*.safetensors",
+    "config.json",
+    "generation_config.json",
+    "*tokenizer*",
+    "chat_template*",
+    "*.txt",
+)
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(p.parent.name for p in _SHIPPED.glob("*/config.json"))
+
+
+def resolve_model(name: str) -> Path:
+    """The directory of a model: a shipped name (`digits`), a path, or a Hub id (`owner/name[@revision]`).
+
+    Raises BadInput where it is none of them or cannot be fetched. Only safetensors are fetched, never pickles.
+    """
+    if name in shipped_models():
+        return _SHIPPED / name
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise BadInput(
+            f"no model {name!r}: neither a shipped one ({', '.join(shipped_models()) or 'none'}), "
+            f"nor a directory, nor a Hub id of the form owner/name"
+        )
+    return _fetch(name)
+
+
+def model_fingerprint(model_dir: Path) -> str:
+    """Digest of weights, configuration, tokenizer and chat template: 16 hex digits."""
+    files = {path for pattern in _WEIGHTS for path in model_dir.glob(pattern)}
+    return fingerprint("model-1", files_digest(files, model_dir))
+
+
+def load_model(model_dir: Path, *, dtype: str, device: str) -> Any:
+    """The Hugging Face model, in evaluation mode on its device; raises BadInput where it cannot be loaded."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    from ladder.encode import read_vlm_config
+
+    read_vlm_config(model_dir)
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(
+            model_dir,
+            dtype=getattr(torch, dtype),
+            attn_implementation="sdpa",
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError) as error:
+        raise BadInput(f"cannot load the model in {model_dir}: {error}") from None
+    return model.to(device).eval()
+
+
+def _fetch(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    repo, _, revision = name.partition("@")
+    try:
+        return Path(
+            snapshot_download(
+                repo,
+                revision=revision or None,
+                allow_patterns=["*.safetensors", "*.json", "*.jinja", "*.txt"],
+            )
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise BadInput(f"cannot fetch the model {name!r} from the Hub: {error}") from None

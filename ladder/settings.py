@@ -1,0 +1,93 @@
+"""The settings of `ladder build`: what a pipeline's TOML may say."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt
+
+from ladder.config import Settings
+from ladder.pools.mapping import ImageLimits
+from ladder.pools.source import PoolSettings
+from ladder.tiers import TierSettings
+
+
+class ModelSettings(Settings):
+    """The model that scores: a shipped name, a directory or a Hub id; and its pixel budget for one image."""
+
+    name: str = "digits"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = "auto"
+    min_pixels: PositiveInt = 3136
+    max_pixels: PositiveInt = 1_003_520
+
+
+class TransformersSettings(Settings):
+    """Settings of the transformers engine: samples running at once."""
+
+    slots: PositiveInt = 256
+
+
+class VllmSettings(Settings):
+    """Settings of the vLLM engine; `args` are passed on to `vllm.LLM`."""
+
+    in_flight: PositiveInt = 512
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
+class PromptSettings(Settings):
+    """The prompt template, by name (ladder.prompts)."""
+
+    template: str = "observe-think-answer"
+
+
+class SamplingSettings(Settings):
+    """k samples per item, and how they are drawn."""
+
+    k: PositiveInt = 8
+    temperature: float = Field(1.0, ge=0)
+    max_tokens: PositiveInt = 1024
+    seed: int = 0
+
+
+class VerifySettings(Settings):
+    """Worker processes for symbolic cases, and the hard deadline of a case in seconds."""
+
+    workers: PositiveInt = 1
+    deadline: float = Field(2.0, gt=0)
+
+
+class CardSettings(Settings):
+    """What the data card says that cannot be derived."""
+
+    title: str | None = None
+    summary: str = ""
+    languages: tuple[str, ...] = ("en",)
+
+
+class TrainingSettings(Settings):
+    """How `ladder train` trains on this ladder unless told otherwise: a recipe, and the settings that depart from it.
+
+    The keys are the recipe's, dotted; they are shown at the start of every run. Read by the trainer only.
+    """
+
+    recipe: str = "observe-r1"
+    set: dict[str, Any] = Field(default_factory=dict)
+
+
+class BuildSettings(Settings):
+    """A build: pool -> items -> rollouts -> verdicts -> scores -> tiers -> ladder."""
+
+    name: str
+    pool: PoolSettings
+    images: ImageLimits = ImageLimits()
+    model: ModelSettings = ModelSettings()
+    engine: Literal["auto", "vllm", "transformers"] = "auto"
+    transformers: TransformersSettings = TransformersSettings()
+    vllm: VllmSettings = VllmSettings()
+    prompt: PromptSettings = PromptSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    verify: VerifySettings = VerifySettings()
+    tiers: TierSettings = TierSettings()
+    card: CardSettings = CardSettings()
+    train: TrainingSettings = TrainingSettings()
