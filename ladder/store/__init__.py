@@ -1,0 +1,142 @@
+"""The ladder directory: append-only logs (the truth), one builder at a time, and what is derived from them.
+
+What the rollouts are for is not its business. `Store.open` takes an existing ladder, `Store.create` also an empty place.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ladder import records
+from ladder.errors import BadInput, LadderError
+from ladder.records import Item
+from ladder.store.images import ImageReader
+from ladder.store.parts import Log, write_text
+
+FORMAT_VERSION = 1
+MARKER = "build.toml"
+CATALOGUE = "ladder.duckdb"
+
+
+class Store:
+    """Paths and logs of one ladder directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.items = Log(path / "items", "items", records.item_schema())
+        self.images = Log(path / "items", "images", records.image_schema(), row_group=64)
+        self.rejects = Log(path / "items", "rejects", records.reject_schema())
+        self.rollouts = Log(path / "rollouts", "rollouts", records.rollout_schema())
+        self.verdicts = Log(path / "verdicts", "verdicts", records.verdict_schema())
+        self.outcomes = Log(path / "outcomes", "outcomes", records.outcome_schema())
+
+    @classmethod
+    def create(cls, path: Path) -> Store:
+        """A ladder directory, new or existing; raises BadInput where the place holds something else."""
+        if (path / MARKER).is_file():
+            return cls.open(path)
+        if path.exists() and not path.is_dir():
+            raise BadInput(f"{path} is a file; name a directory for the ladder")
+        if path.is_dir() and any(not p.name.startswith(".") for p in path.iterdir()):
+            raise BadInput(
+                f"{path} holds something that is no ladder (it has no {MARKER}); choose an empty directory"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LadderError(f"cannot make {path}: {error.strerror or error}") from None
+        write_text(f"format_version = {FORMAT_VERSION}\n", path / MARKER)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """An existing ladder directory; raises BadInput where it is none, or of a format this version cannot read."""
+        from ladder.config import read_toml
+
+        if not (path / MARKER).is_file():
+            raise BadInput(f"{path} is not a ladder: it has no {MARKER} (`ladder build` makes one)")
+        version = read_toml(path / MARKER).get("format_version")
+        if version != FORMAT_VERSION:
+            raise BadInput(
+                f"{path} has format_version {version}, this Ladder reads {FORMAT_VERSION}; "
+                f"build it again into a new directory from its {MARKER}"
+            )
+        return cls(path)
+
+    @property
+    def catalogue(self) -> Path:
+        """The DuckDB file that is derived from the logs."""
+        return self.path / CATALOGUE
+
+    @contextmanager
+    def building(self, verb: str) -> Iterator[None]:
+        """Hold the directory as its only builder; raises BadInput naming the other one."""
+        with (self.path / ".lock").open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise BadInput(
+                    f"{self.path} is being built by {file.read().strip() or 'another process'}; "
+                    f"wait for it, or choose another directory"
+                ) from None
+            file.truncate(0)
+            file.write(f"`ladder {verb}`, process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            try:
+                yield
+            finally:
+                file.truncate(0)
+
+    # --- items: each import writes all items anew (without images), and its manifest last -------------------
+
+    def import_manifest(self) -> dict[str, Any] | None:
+        """The latest complete import: {number, pool, parts, rejects, counts}, or None."""
+        manifests = sorted((self.path / "items").glob("import-*.json"))
+        return json.loads(manifests[-1].read_text(encoding="utf-8")) if manifests else None
+
+    def finish_import(self, manifest: dict[str, Any]) -> None:
+        """Declare an import complete: from here on its items are the ladder's."""
+        number = (self.import_manifest() or {"number": 0})["number"] + 1
+        text = json.dumps({"number": number} | manifest, indent=2) + "\n"
+        write_text(text, self.path / "items" / f"import-{number:06d}.json")
+
+    def item_parts(self) -> list[Path]:
+        """The parts that hold the ladder's items."""
+        manifest = self.import_manifest()
+        return [self.path / "items" / name for name in manifest["items"]] if manifest else []
+
+    def reject_parts(self) -> list[Path]:
+        """The parts that hold the latest import's rejects."""
+        manifest = self.import_manifest()
+        return [self.path / "items" / name for name in manifest["rejects"]] if manifest else []
+
+    def load_items(self, ids: Sequence[str] | None = None) -> list[Item]:
+        """The ladder's items, or those of some ids in that order; raises LadderError for an id that it lacks."""
+        parts = [pq.read_table(p, schema=self.items.schema) for p in self.item_parts()]
+        table = pa.concat_tables(parts) if parts else self.items.schema.empty_table()
+        found = {row["id"]: row for row in table.to_pylist()}
+        missing = [i for i in ids or () if i not in found]
+        if missing:
+            raise LadderError(f"{self.path} has no item {missing[0]} (and {len(missing) - 1} more)")
+        return [Item.from_row(found[i]) for i in (ids if ids is not None else found)]
+
+    @cached_property
+    def image_reader(self) -> ImageReader:
+        """Canonical image bytes by hash."""
+        return ImageReader(self.images)
+
+    def pictures(self, item: Item) -> list[tuple[str, bytes]]:
+        """An item's images as the encoder takes them: (hash, canonical bytes)."""
+        return [(h, self.image_reader.read(h)) for h in item.images]

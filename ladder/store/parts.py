@@ -1,0 +1,119 @@
+"""Append-only Parquet logs: each part is written beside, fsynced and renamed, so that a torn file is never seen."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ladder.errors import LadderError
+
+FLUSH_SECONDS = 2.0
+FLUSH_BYTES = 64 * 2**20
+
+
+class Log:
+    """The parts `<folder>/<prefix>-*.parquet` of one schema. Any number of processes may append: one writer per file."""
+
+    def __init__(self, folder: Path, prefix: str, schema: pa.Schema, row_group: int = 4096) -> None:
+        self.folder, self.prefix, self.schema, self.row_group = folder, prefix, schema, row_group
+
+    def paths(self) -> list[Path]:
+        """The complete parts, oldest first."""
+        return sorted(self.folder.glob(f"{self.prefix}-*.parquet"))
+
+    def append(self, rows: Sequence[dict[str, Any]]) -> Path | None:
+        """Write rows as one part; raises LadderError where the disk refuses (nothing torn is left)."""
+        if not rows:
+            return None
+        return self.append_table(pa.Table.from_pylist(list(rows), schema=self.schema))
+
+    def append_table(self, table: pa.Table) -> Path:
+        """Write a table as one part."""
+        name = f"{self.prefix}-{time.time_ns():020d}-{os.getpid()}.parquet"
+        return write_parquet(table, self.folder / name, self.row_group)
+
+    def table(self, columns: list[str] | None = None) -> pa.Table:
+        """All rows, or some columns of them."""
+        parts = [pq.read_table(path, columns=columns, schema=self._subset(columns)) for path in self.paths()]
+        return pa.concat_tables(parts) if parts else self._subset(columns).empty_table()
+
+    def _subset(self, columns: list[str] | None) -> pa.Schema:
+        if columns is None:
+            return self.schema
+        return pa.schema([self.schema.field(name) for name in columns])
+
+
+class Writer:
+    """Buffers rows of a log and appends a part every few seconds; `close` appends the rest."""
+
+    def __init__(
+        self, log: Log, seconds: float = FLUSH_SECONDS, size: Callable[[dict[str, Any]], int] | None = None
+    ) -> None:
+        self._log, self._seconds, self._size = log, seconds, size
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+        self._since = time.monotonic()
+        self.written = 0
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Buffer a row; flush when the buffer is old or large."""
+        self._rows.append(row)
+        self._bytes += self._size(row) if self._size else 0
+        if time.monotonic() - self._since > self._seconds or self._bytes > FLUSH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Append what is buffered."""
+        rows, self._rows, self._bytes = self._rows, [], 0
+        self._since = time.monotonic()
+        self._log.append(rows)
+        self.written += len(rows)
+
+    def close(self) -> None:
+        """Append the rest."""
+        self.flush()
+
+
+def write_parquet(table: pa.Table, path: Path, row_group: int = 4096) -> Path:
+    """Write beside, fsync, rename; raises LadderError (disk full, read-only) and leaves nothing torn."""
+    part = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            pq.write_table(table, file, row_group_size=row_group, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        _forget(part)
+        raise LadderError(f"cannot write {path}: {error.strerror or error}") from None
+    return path
+
+
+def write_text(text: str, path: Path) -> Path:
+    """As write_parquet, for a text file."""
+    part = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        _forget(part)
+        raise LadderError(f"cannot write {path}: {error.strerror or error}") from None
+    return path
+
+
+def _forget(part: Path) -> None:
+    try:
+        part.unlink(missing_ok=True)
+    except OSError:  # a read-only disk: nothing was written either
+        return
