@@ -1,0 +1,85 @@
+"""The ladder's report: one self-contained HTML page of counts. Everything from a pool is escaped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ladder.settings import BuildSettings
+from ladder.store import Store
+from ladder.store.catalogue import catalogue
+from ladder.store.parts import write_text
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{{ name }}: ladder report</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; margin: .5rem 0 1.5rem } td, th { padding: .2rem .8rem; border-bottom: 1px solid #ddd }
+td { text-align: right } td:first-child, th:first-child { text-align: left }
+.bar { background: #4a7db5; height: .8rem; display: inline-block }
+</style></head><body>
+<h1>{{ name }}</h1>
+<p>{{ "{:,}".format(items) }} items scored by <code>{{ build.model }}</code>, {{ build.k }} samples each at temperature
+{{ build.temperature }}.</p>
+{% for table in tables %}
+<h2>{{ table.title }}</h2>
+<table><tr>{% for head in table.heads %}<th>{{ head }}</th>{% endfor %}</tr>
+{% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}
+<td><span class="bar" style="width: {{ (240 * row[1] / table.most)|round|int }}px"></span></td></tr>{% endfor %}
+</table>
+{% endfor %}
+</body></html>
+"""
+
+_TABLES = (
+    (
+        "Tiers",
+        ("tier", "items", "pass rate", "tokens"),
+        "SELECT tier, count(*), round(avg(pass_rate), 3), round(avg(complexity), 1) FROM ladder "
+        "GROUP BY 1 ORDER BY avg(p_mean)",
+    ),
+    (
+        "Levels (correct of 8)",
+        ("level", "items", "tokens"),
+        "SELECT level, count(*), round(avg(complexity), 1) FROM ladder GROUP BY 1 ORDER BY 1",
+    ),
+    (
+        "Subjects",
+        ("subject", "items", "pass rate", "tokens"),
+        "SELECT coalesce(subject, '-'), count(*), round(avg(pass_rate), 3), round(avg(complexity), 1) FROM ladder "
+        "GROUP BY 1 ORDER BY 3 DESC LIMIT 50",
+    ),
+    (
+        "Rejects",
+        ("reason", "items"),
+        "SELECT stage || '.' || reason, count(*) FROM rejects GROUP BY 1 ORDER BY 2 DESC",
+    ),
+    (
+        "Samples",
+        ("outcome", "samples"),
+        "UNPIVOT (SELECT sum(correct) AS correct, sum(n - correct - no_answer) AS wrong, sum(no_answer) AS no_answer, "
+        "sum(timeouts) AS timeouts, sum(unverifiable) AS unverifiable, sum(truncated) AS truncated FROM scores) "
+        "ON COLUMNS(*) INTO NAME outcome VALUE samples",
+    ),
+)
+
+
+def write_report(store: Store, settings: BuildSettings) -> None:
+    """Write `report.html`."""
+    from jinja2 import Environment
+
+    with catalogue(store) as connection:
+        build = dict(connection.sql("SELECT key, value FROM build").fetchall())
+        tables = [_table(title, heads, connection.sql(sql).fetchall()) for title, heads, sql in _TABLES]
+    items = sum(row[1] for row in tables[0]["rows"])
+    page = Environment(autoescape=True).from_string(_PAGE)
+    text = page.render(name=settings.name, build=build, items=items, tables=[t for t in tables if t["rows"]])
+    write_text(text, store.path / "report.html")
+
+
+def _table(title: str, heads: tuple[str, ...], rows: list[tuple[Any, ...]]) -> dict[str, Any]:
+    return {
+        "title": title,
+        "heads": heads,
+        "rows": rows,
+        "most": max((row[1] or 0 for row in rows), default=1) or 1,
+    }
