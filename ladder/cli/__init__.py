@@ -1,0 +1,34 @@
+"""The command line: thin verbs over functions that tests call. Nothing heavy is imported until a verb runs.
+
+stdout is for data, stderr for logs and progress. Exit codes: 0 done, 1 failed, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ladder.cli.app import app
+from ladder.errors import LadderError
+
+
+def main() -> None:
+    """Entry point of the command `ladder`."""
+    try:
+        app(standalone_mode=False)
+    except LadderError as error:
+        print(f"ladder: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("ladder: stopped; what was finished is stored, the same command goes on", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        sys.exit(_usage_error(error))
+
+
+def _usage_error(error: Exception) -> int:
+    """Tell a usage error as the other errors are told; anything else is a bug and keeps its traceback."""
+    show = getattr(error, "format_message", None)
+    if show is None:
+        raise error
+    print(f"ladder: {show()}", file=sys.stderr)
+    return 2

@@ -1,0 +1,254 @@
+"""The verbs and their options."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ladder.errors import BadInput
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Turn raw multimodal question pools into a curriculum for your own vision-language model, and train on it.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting (dotted key).")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+
+
+@app.command(short_help="Raw pool -> scored, tiered, ordered ladder.")
+def build(
+    pipeline: Annotated[
+        str, typer.Argument(help="A shipped pipeline's name (digits), or a path to a TOML file.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The ladder's directory [default: the pipeline's name].")
+    ] = None,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Example:  ladder build digits --out my-ladder --set sampling.k=16
+
+    Import a raw pool, audit every item, sample k answers per item, verify them, score difficulty, cut tiers, order.
+    The same command again does only what is missing; interrupted, it goes on.
+    """
+    from ladder.config import load, shipped
+    from ladder.settings import BuildSettings
+
+    settings = load(BuildSettings, shipped("pipelines", pipeline), set_ or ())
+    from ladder.build import build as run
+
+    report = run(settings, out or Path(settings.name))
+    if json_:
+        return _print_json(asdict(report))
+    if not report.new:
+        typer.echo(f"{report.path}: nothing to do, the ladder is complete")
+    else:
+        typer.echo(f"{report.path}: {report.items:,} items, {report.sampled:,} rollouts sampled")
+    for tier, count in report.tiers.items():
+        typer.echo(f"  {tier:<10} {count:>8,}")
+    for item_id, why in list(report.refused.items())[:3]:
+        typer.echo(f"  not sampled: {item_id}: {why} ({len(report.refused)} in all)", err=True)
+    return None
+
+
+@app.command(short_help="Ladder -> ordered training split and fixed probe.")
+def sample(
+    ladder: Annotated[Path, typer.Argument(help="A ladder's directory.")],
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="neuraladder or shuffled (the control).")
+    ] = "neuraladder",
+    name: Annotated[
+        str | None, typer.Option("--name", help="The split's name [default: the strategy's].")
+    ] = None,
+    seed: Seed = 0,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Example:  ladder sample my-ladder --strategy neuraladder --set probe.per_tier=100
+
+    Draw an ordered training split and a fixed probe, held out by item and by near-identical image.
+    """
+    from ladder.config import validate
+    from ladder.splits import SampleSettings
+    from ladder.splits import sample as run
+    from ladder.store import Store
+
+    store = Store.open(ladder)
+    values: dict[str, Any] = {"strategy": {"strategy": strategy}, "seed": seed}
+    settings = validate(SampleSettings, values, set_ or (), where="--set")
+    split = run(store, settings, name or strategy)
+    if json_:
+        return _print_json({"path": str(split.path), **split.facts})
+    typer.echo(f"{split.path}: {len(split.train):,} items to train on, {len(split.probe):,} in the probe")
+    return None
+
+
+@app.command(short_help="Progressive GRPO on a split's order.")
+def train(
+    split: Annotated[Path, typer.Argument(help="A split's directory, LADDER/splits/NAME.")],
+    model: Annotated[
+        str | None, typer.Option("--model", help="Shipped name, directory or Hub id [default: the ladder's].")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="observe-r1, or a path [default: as the ladder's pipeline says]."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="The run's directory.")] = Path("run"),
+    seed: Seed = 0,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Example:  ladder train my-ladder/splits/neuraladder --model Qwen/Qwen2.5-VL-3B-Instruct --recipe observe-r1
+
+    Progressive GRPO on a split's order. The same command again goes on from the latest checkpoint.
+    """
+    from ladder.splits import open_split
+    from trainer.setup import settings_for
+    from trainer.setup import train as run
+
+    opened = open_split(split)
+    chosen = settings_for(opened, model, recipe, [*(set_ or ()), f"seed={seed}"])
+    report = run(opened, chosen, out)
+    if json_:
+        return _print_json(asdict(report))
+    typer.echo(f"{report.model}: {report.steps} steps")
+    return None
+
+
+@app.command("eval", short_help="mean@n, greedy and pass@n of a model on a split.")
+def evaluate(
+    split: Annotated[Path, typer.Argument(help="A split's directory, LADDER/splits/NAME.")],
+    model: Annotated[
+        str | None, typer.Option("--model", help="Shipped name, directory or Hub id [default: the ladder's].")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Samples per item.")] = 8,
+    part: Annotated[str, typer.Option("--part", help="probe or train.")] = "probe",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Keep the evaluation as JSON, for `ladder compare`.")
+    ] = None,
+    seed: Seed = 1,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Example:  ladder eval my-ladder/splits/neuraladder --model run/model --n 8 --out after.json
+
+    mean@n at the sampling temperature, greedy accuracy and pass@n, by tier and subject, with 95% intervals.
+    """
+    if part not in ("probe", "train"):
+        raise BadInput(f"--part {part!r}: probe or train")
+    from ladder.splits import open_split
+    from trainer.setup import build_settings_of
+    from trainer.tables import evaluation_table
+
+    opened = open_split(split)
+    settings = build_settings_of(opened, set_ or ())
+    from trainer.evaluate import evaluate as run
+    from trainer.evaluate import summary
+
+    evaluation = run(opened, getattr(opened, part), model or settings.model.name, settings, n, seed)
+    if out is not None:
+        evaluation.save(out)
+    if json_:
+        return _print_json(summary(evaluation))
+    typer.echo(evaluation_table(summary(evaluation), n))
+    return None
+
+
+@app.command(short_help="Paired differences between two evaluations.")
+def compare(
+    before: Annotated[Path, typer.Argument(help="An evaluation that `ladder eval --out` wrote.")],
+    after: Annotated[Path, typer.Argument(help="Another one, of the same items.")],
+    json_: Json = False,
+) -> None:
+    """Example:  ladder compare before.json after.json
+
+    Paired differences between two evaluations of the same items, with 95% intervals.
+    """
+    from trainer.evaluate import Evaluation
+    from trainer.evaluate import compare as run
+    from trainer.tables import comparison_table
+
+    first, second = Evaluation.read(before), Evaluation.read(after)
+    rows = run(first, second)
+    if json_:
+        return _print_json(rows)
+    typer.echo(comparison_table(rows, second.n))
+    return None
+
+
+@app.command(short_help="SQL over a ladder's catalogue.")
+def sql(
+    ladder: Annotated[Path, typer.Argument(help="A ladder's directory.")],
+    query: Annotated[str, typer.Argument(help="SQL over the tables ladder, items, rejects, scores, build.")],
+    json_: Json = False,
+) -> None:
+    """Example:  ladder sql my-ladder "SELECT tier, count(*), avg(pass_rate) FROM ladder GROUP BY 1"
+
+    Ask the catalogue; plain DuckDB on my-ladder/ladder.duckdb does the same.
+    """
+    from ladder.store import Store
+    from ladder.store.catalogue import query as run
+
+    columns, rows = run(Store.open(ladder), query)
+    if json_:
+        return _print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    typer.echo("\t".join(columns))
+    for row in rows:
+        typer.echo("\t".join(str(cell) for cell in row))
+    return None
+
+
+@app.command(short_help="Rebuild the embedded policy from nothing.")
+def warmup(
+    out: Annotated[Path, typer.Argument(help="Where to put the model.")],
+    seed: Seed = 0,
+    set_: Set = None,
+) -> None:
+    """Example:  ladder warmup my-policy --seed 0
+
+    Rebuild the embedded policy from nothing: the supervised cold start on the observe-think-answer format.
+    """
+    from ladder.config import validate
+    from ladder.progress import stage_lines
+    from trainer.warmup.settings import WarmupSettings
+
+    settings = validate(WarmupSettings, {"seed": seed}, set_ or (), where="--set")
+    if out.exists() and any(out.iterdir()):
+        raise BadInput(f"{out} is not empty; name a new directory")
+    from trainer.warmup.stages import warmup as run
+
+    run(out, settings, stage_lines)
+    typer.echo(str(out))
+
+
+@app.command(short_help="The main job on the embedded pool and policy.")
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="The demo's directory.")] = Path("ladder-demo"),
+    seed: Seed = 0,
+    json_: Json = False,
+) -> None:
+    """Example:  ladder demo --out ladder-demo
+
+    The main job on the embedded pool and policy: build, sample, evaluate, train, evaluate again, compare.
+    """
+    from trainer.demo import demo as run
+
+    result = run(out, seed)
+    if json_:
+        _print_json(result)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, default=str, ensure_ascii=False))

@@ -1,0 +1,128 @@
+"""`ladder demo`: the main job on the embedded pool and policy, narrated; what it shows is measured as it runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from ladder.build import build
+from ladder.config import load, shipped
+from ladder.errors import BadInput
+from ladder.progress import say
+from ladder.settings import BuildSettings
+from ladder.splits import SampleSettings, sample
+from ladder.store import Store
+from trainer.evaluate import Evaluation, compare, evaluate
+from trainer.run import train
+from trainer.setup import settings_for
+from trainer.tables import comparison_table
+
+_SAMPLES = 8
+
+
+def demo(out: Path, seed: int) -> dict[str, Any]:
+    """Build, sample, evaluate, train, evaluate again and compare below `out`; returns the figures shown.
+
+    The seed moves the sampling, the curriculum's shuffling and the training; the pool stays. Interrupted, it goes on.
+    """
+    _claim(out, seed)
+    clock = _Clock()
+    pool, ladder = out / "digits-pool", out / "digits"
+    overrides = [f"pool.root={json.dumps(str(pool))}", f"sampling.seed={seed}"]
+    settings = load(BuildSettings, shipped("pipelines", "digits"), overrides)
+
+    say(
+        "1. Build: a raw pool of canvases with real handwritten digits becomes a ladder. The embedded model answers every"
+    )
+    say(
+        f"   question {settings.sampling.k} times; a verifier judges; how often it is right puts a question in its tier."
+    )
+    built = build(settings, ladder)
+    clock.lap("build")
+    for tier, count in built.tiers.items():
+        say(f"     {tier:<10} {count:>6,} items  {'#' * round(60 * count / built.items)}")
+
+    say(
+        "2. Sample: the NeuraLadder order, from easy to hard, each level mixed from its neighbours; and a probe that is"
+    )
+    say("   held out by item and by near-identical image.")
+    split = sample(Store.open(ladder), SampleSettings(seed=seed), "neuraladder")
+    say(f"     {len(split.train):,} items to train on, {len(split.probe):,} in the probe")
+    clock.lap("sample")
+
+    say(
+        "3. Evaluate before training, with fresh rollouts (those that put an item in its tier would flatter it)."
+    )
+    before = _evaluated(out / "before.json", split, settings.model.name, settings, seed)
+    clock.lap("evaluate")
+
+    say("4. Train: progressive GRPO on that order, with the Observe-R1 recipe.")
+    chosen = settings_for(split, None, None, [f"seed={seed}"])
+    run = train(split, chosen.model, chosen.settings, out / "run")
+    clock.lap("train")
+
+    say("5. Evaluate again.")
+    after = _evaluated(out / "after.json", split, run.model, settings, seed)
+    clock.lap("evaluate")
+
+    rows = compare(before, after)
+    result = {"tiers": built.tiers, "comparison": rows, "seconds": clock.seconds, "seed": seed}
+    (out / "demo.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    _show(rows, clock, ladder)
+    return result
+
+
+def _evaluated(path: Path, split: Any, model: str, settings: BuildSettings, seed: int) -> Evaluation:
+    """Evaluate, or read what an interrupted demo already evaluated."""
+    if path.is_file():
+        return Evaluation.read(path)
+    evaluation = evaluate(split, split.probe, model, settings, _SAMPLES, seed=1000 + seed)
+    evaluation.save(path)
+    return evaluation
+
+
+def _show(rows: dict[str, dict[str, Any]], clock: _Clock, ladder: Path) -> None:
+    say("")
+    say(f"The probe ({rows['all']['items']} items, {_SAMPLES} samples each), 95% intervals:")
+    say("")
+    say(comparison_table(rows, _SAMPLES))
+    say("")
+    whole = sum(clock.seconds.values())
+    parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in clock.seconds.items())
+    say(f"Time: {whole:.0f} s ({parts}).")
+    say("Where to look next:")
+    say(f'  ladder sql {ladder} "SELECT tier, count(*), avg(pass_rate) FROM ladder GROUP BY 1"')
+    say(f"  open {ladder / 'report.html'} and {ladder / 'README.md'}")
+    say("With a GPU, your own pool and a real model:")
+    say(
+        "  ladder build pool.toml --out my-ladder --set model.name=Qwen/Qwen2.5-VL-3B-Instruct --set model.dtype=bfloat16"
+    )
+    say("  ladder sample my-ladder && ladder train my-ladder/splits/neuraladder --recipe observe-r1")
+
+
+def _claim(out: Path, seed: int) -> None:
+    """A directory of its own, of one seed."""
+    mark = out / "demo-seed"
+    if mark.is_file():
+        if mark.read_text(encoding="utf-8").strip() != str(seed):
+            raise BadInput(f"{out} holds a demo with another seed; choose another --out")
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BadInput(f"{out} holds something else; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    mark.write_text(f"{seed}\n", encoding="utf-8")
+
+
+class _Clock:
+    """Seconds per part, added up over laps of the same name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
+        self._last = now

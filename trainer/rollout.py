@@ -1,0 +1,94 @@
+"""From draws to judged groups: sample G responses of each item, verify them, count. Knows nothing of rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ladder.engines.base import Completion, Engine, Request, drive
+from ladder.records import Item, Outcome, Verdict
+from ladder.sampling import Asked
+from ladder.store import Store
+from ladder.verify.pool import VerifierPool
+from trainer.curriculum import Draw, GroupOutcome
+from trainer.policy import Group
+
+
+@dataclass(frozen=True)
+class Response:
+    """One judged response."""
+
+    text: str
+    completion: Completion
+    verdict: Verdict
+
+    @property
+    def truncated(self) -> bool:
+        """Cut off at the token limit: counts as wrong."""
+        return self.completion.finish_reason == "length"
+
+    @property
+    def correct(self) -> bool:
+        """Judged correct, and finished."""
+        return self.verdict.outcome == Outcome.CORRECT and not self.truncated
+
+
+@dataclass(frozen=True)
+class JudgedGroup:
+    """A draw, its item, and its G responses in sample order."""
+
+    draw: Draw
+    item: Item
+    request: Request
+    responses: tuple[Response, ...]
+
+    @property
+    def group(self) -> Group:
+        """What the policy needs of it."""
+        return Group(self.request.prompt, tuple(r.completion.token_ids for r in self.responses))
+
+    @property
+    def outcome(self) -> GroupOutcome:
+        """What curriculum and ladder need of it."""
+        lengths = [len(r.completion.token_ids) for r in self.responses]
+        correct = sum(r.correct for r in self.responses)
+        return GroupOutcome(self.draw, len(self.responses), correct, sum(lengths) / len(lengths))
+
+
+def roll_out(
+    draws: Sequence[Draw],
+    items: Mapping[str, Item],
+    store: Store,
+    asked: Asked,
+    group: int,
+    engine: Engine,
+    verifier: VerifierPool,
+) -> list[JudgedGroup]:
+    """Groups in the order of the draws; verification runs beside sampling.
+
+    Sample j of draw s uses index s * G + j, so that every draw of an item has seeds of its own.
+    """
+    requests = {}
+    for draw in draws:
+        indices = range(draw.sequence * group, (draw.sequence + 1) * group)
+        request = asked.request(store, items[draw.item_id], indices)
+        requests[str(draw.sequence)] = Request(
+            str(draw.sequence), request.prompt, request.sampling, request.indices, request.seeds
+        )
+    done: dict[tuple[str, int], tuple[Completion, str]] = {}
+    verdicts: dict[tuple[str, int], Verdict] = {}
+    by_sequence = {str(d.sequence): items[d.item_id] for d in draws}
+    for completion in drive(engine, requests.values()):
+        key = (completion.request_id, completion.index)
+        text = asked.encoder.decode(completion.token_ids)
+        done[key] = (completion, text)
+        verifier.submit(key, text, by_sequence[completion.request_id])
+        verdicts.update(verifier.completed())
+    verdicts.update(verifier.completed(block=True))
+    groups = []
+    for draw in draws:
+        request = requests[str(draw.sequence)]
+        keys = [(request.id, index) for index in request.indices]
+        responses = tuple(Response(done[k][1], done[k][0], verdicts[k]) for k in keys)
+        groups.append(JudgedGroup(draw, items[draw.item_id], request, responses))
+    return groups
