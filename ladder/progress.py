@@ -23,9 +23,9 @@ def stage_lines(stage: str, step: int, steps: int, loss: float) -> None:
 class Progress:
     """`with Progress("sampling", total) as p: p.advance(1, note)`; the rate and time left are its own."""
 
-    def __init__(self, name: str, total: int, unit: str = "") -> None:
+    def __init__(self, name: str, total: int, unit: str = "", done: int = 0) -> None:
         self.name, self.total, self.unit = name, total, unit
-        self.done = 0
+        self.done = self._before = done  # what an earlier run did counts towards the total, not the rate
         self._live = sys.stderr.isatty()
         self._start = self._last = time.monotonic()
         self._note = ""
@@ -44,7 +44,7 @@ class Progress:
 
     def _show(self, end: bool = False) -> None:
         elapsed = max(time.monotonic() - self._start, 1e-9)
-        rate = self.done / elapsed
+        rate = (self.done - self._before) / elapsed
         left = f", {_clock((self.total - self.done) / rate)} left" if rate and not end else ""
         note = f", {self._note}" if self._note else ""
         line = f"  {self.name}: {self.done:,}/{self.total:,} {self.unit}, {rate:,.1f}/s{note}{left}"

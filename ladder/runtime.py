@@ -9,6 +9,16 @@ import sys
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
+def prepare_environment() -> None:
+    """Settings that libraries read when they are first imported; what the user set stays.
+
+    OpenMP's threads spin while they wait for each other, by default: on a machine where anything else runs, a training
+    step of the embedded policy was measured at 28 s instead of 1.9 s.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    quiet()
+
+
 def quiet() -> None:
     """Keep libraries from drawing progress bars over ours."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -58,6 +58,12 @@ class Gate(Protocol):
     def admit(self, outcome: GroupOutcome) -> bool:
         """Whether the group trains; asked in the order of the draws."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """What resuming needs, as JSON."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+
     def metrics(self) -> dict[str, float]:
         """Counts of what was admitted and what not."""
 
@@ -137,6 +143,14 @@ class Everything:
         self._admitted += 1
         self._silent += outcome.correct in (0, outcome.n)
         return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counts."""
+        return {"admitted": self._admitted, "silent": self._silent}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on counting."""
+        self._admitted, self._silent = state["admitted"], state["silent"]
 
     def metrics(self) -> dict[str, float]:
         """Groups admitted, and those all right or all wrong."""

@@ -52,6 +52,8 @@ class Packed:
 class Policy(nn.Module):
     """A vision-language model with its encoder, as a distribution over responses."""
 
+    banned: torch.Tensor
+
     def __init__(self, model: Any, encoder: Encoder, *, temperature: float, autocast: bool) -> None:
         super().__init__()
         text = model.config.text_config

@@ -84,8 +84,7 @@ def train(split: Split, model: ModelSettings, settings: TrainSettings, out: Path
     if first:
         say(f"  resumed at step {first}")
     metrics: dict[str, Any] = {}
-    with VerifierPool(1) as verifier, Progress("training", steps, "steps") as progress:
-        progress.advance(first)
+    with VerifierPool(1) as verifier, Progress("training", steps, "steps", done=first) as progress:
         tracker = JsonlTracker(out / "metrics.jsonl", first)
         for step in range(first, steps):
             metrics = _step(world, learner, verifier, step, steps)
@@ -142,6 +141,7 @@ def _learner(world: _World, split: Split, latest: Path | None) -> tuple[Learner,
         return learner, 0
     state = load_state(latest, optimizer)
     learner.sampler.load_state_dict(state["sampler"])
+    learner.gate.load_state_dict(state["gate"])
     learner.updates = state["updates"]
     engine.load(str(learner.updates), None)
     return learner, state["step"]
@@ -158,7 +158,11 @@ def _optimizer(policy: Policy, optim: OptimSettings) -> torch.optim.Optimizer:
 
 
 def _save(world: _World, learner: Learner, step: int) -> None:
-    state = {"sampler": learner.sampler.state_dict(), "updates": learner.updates}
+    state = {
+        "sampler": learner.sampler.state_dict(),
+        "gate": learner.gate.state_dict(),
+        "updates": learner.updates,
+    }
     folder = world.out / "checkpoints"
     save_checkpoint(folder, step, learner.policy.model, world.source, learner.optimizer, state)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import random
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from ladder.pools import digits
 from ladder.prompts import render
 from ladder.runtime import tune_allocator
 from trainer.warmup.architecture import MERGE, PATCH, build_model, build_tokenizer, save_processor
+from trainer.warmup.card import model_card
 from trainer.warmup.demonstrations import Demonstration, Mixture, demonstrate
 from trainer.warmup.settings import WarmupSettings
 
@@ -65,7 +65,9 @@ def warmup(out: Path, config: WarmupSettings, report: Report) -> None:
         mixture(config, config.flawed),
     )
     model.to(torch.bfloat16).save_pretrained(out)
-    shutil.rmtree(out / ".cache", ignore_errors=True)
+    kinds = {"taught": TAUGHT, "half_taught": HALF_TAUGHT, "barely_taught": BARELY}
+    parameters = sum(p.numel() for p in model.parameters())
+    (out / "README.md").write_text(model_card(config, parameters, kinds), encoding="utf-8")
 
 
 def mixture(settings: WarmupSettings, flawed: float) -> Mixture:

@@ -1,0 +1,5 @@
+"""`python -m ladder.cli`."""
+
+from ladder.cli import main
+
+main()

@@ -1,0 +1,172 @@
+"""Whole training runs on the embedded policy: metrics, checkpoints, outcomes, resume, and refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ladder.errors import BadInput
+from ladder.splits import Split
+from trainer.config import TrainSettings
+from trainer.run import train
+from trainer.setup import Chosen, settings_for
+
+SMALL = [
+    "steps=4",
+    "save_every=2",
+    "batch.prompts=4",
+    "batch.group=4",
+    "batch.responses_per_update=8",
+    "seed=5",
+]
+
+
+def chosen(split: Split, *overrides: str) -> Chosen:
+    return settings_for(split, None, None, [*SMALL, *overrides])
+
+
+def metrics(out: Path) -> list[dict[str, Any]]:
+    """Every step's metrics but the times."""
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if not k.startswith("seconds/")} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def whole(split: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    use = chosen(split)
+    train(split, use.model, use.settings, out)
+    return out
+
+
+def test_metrics_tell_rewards_apart_and_count_the_silent(whole: Path) -> None:
+    rows = metrics(whole)
+    assert [row["step"] for row in rows] == [0, 1, 2, 3]
+    for row in rows:
+        total = row["reward/accuracy"] + row["reward/format"] + row["reward/bonus"]
+        assert row["reward/total"] == pytest.approx(total, abs=1e-5)
+        assert row["reward/accuracy"] == pytest.approx(row["correct"], abs=1e-6)
+        assert 0 <= row["groups_without_signal"] <= 1
+    assert rows[-1]["curriculum/drawn"] == 16
+
+
+def test_the_first_update_is_on_policy(whole: Path) -> None:
+    first = metrics(whole)[0]
+    assert first["kl"] < 0.05  # mean of two updates, the first of which has none
+    assert first["ratio"] == pytest.approx(1, abs=0.05)
+
+
+def test_the_trained_model_loads_with_transformers_and_differs(whole: Path) -> None:
+    from transformers import AutoModelForImageTextToText
+
+    from ladder.models import load_model, resolve_model
+
+    trained = AutoModelForImageTextToText.from_pretrained(whole / "model", dtype=torch.float32)
+    before = load_model(resolve_model("digits"), dtype="float32", device="cpu")
+    moved = [not torch.equal(a, b) for a, b in zip(trained.parameters(), before.parameters(), strict=True)]
+    assert all(moved)
+
+
+@pytest.mark.usefixtures("whole")
+def test_outcomes_go_back_to_the_ladder(split: Split) -> None:
+    from ladder.store import Store
+
+    rows = Store.open(split.ladder).outcomes.table().to_pylist()
+    ours = [row for row in rows if row["n"] == 4]
+    assert {row["step"] for row in ours} == {0, 1, 2, 3}
+    assert {row["item_id"] for row in ours} <= {row["id"] for row in split.train}
+    assert any("@" in row["model"] for row in ours)  # later steps name their weights version
+
+
+def test_a_killed_run_goes_on_exactly(split: Split, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    overrides = [argument for override in SMALL for argument in ("--set", override)]
+    command = [
+        sys.executable,
+        "-m",
+        "ladder.cli",
+        "train",
+        str(split.path),
+        "--out",
+        str(out),
+        "--seed",
+        "5",
+        *overrides,
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((out / "checkpoints").glob("step-*")) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert "resumed at step 2" in finished.stderr
+    assert metrics(out) == metrics(whole)
+
+
+def test_a_run_never_shares_its_directory(split: Split, whole: Path, tmp_path: Path) -> None:
+    other = chosen(split, "optim.learning_rate=1e-3")
+    with pytest.raises(BadInput, match="other settings"):
+        train(split, other.model, other.settings, whole)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").touch()
+    with pytest.raises(BadInput, match="holds no run"):
+        train(split, other.model, other.settings, tmp_path / "full")
+
+
+def test_without_weight_there_is_no_reference(split: Split, tmp_path: Path) -> None:
+    use = chosen(split, "kl.weight=0.0", "steps=1")
+    report = train(split, use.model, use.settings, tmp_path / "free")
+    assert "kl" not in report.metrics
+
+
+def test_kl_may_enter_the_loss(split: Split, tmp_path: Path) -> None:
+    use = chosen(split, "kl.place=loss", "kl.estimator=k3", "steps=1")
+    assert train(split, use.model, use.settings, tmp_path / "loss").metrics["kl"] >= 0
+
+
+def test_micro_batches_change_nothing(split: Split, whole: Path, tmp_path: Path) -> None:
+    use = chosen(split, "batch.tokens_per_micro_batch=200", "steps=4")
+    train(split, use.model, use.settings, tmp_path / "micro")
+    for ours, theirs in zip(metrics(tmp_path / "micro"), metrics(whole), strict=True):
+        assert ours["reward/total"] == pytest.approx(theirs["reward/total"], abs=0.2)
+        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=0.05)
+
+
+def test_the_observe_r1_recipe_has_the_papers_constants() -> None:
+    from ladder.config import load, shipped
+
+    recipe = load(TrainSettings, shipped("recipes", "observe-r1"))
+    assert (recipe.batch.prompts, recipe.batch.group, recipe.batch.responses_per_update) == (128, 8, 64)
+    assert (recipe.reward.accuracy, recipe.reward.format_weight) == (1.0, 0.5)
+    bonus = recipe.reward.bonus
+    assert bonus is not None and (bonus.amount, bonus.bound, bonus.constraint) == (0.2, "lower", 100)
+    assert (recipe.advantage.sigma, recipe.clip.low, recipe.clip.high) == (1.8, 0.2, 0.2)
+    assert (recipe.kl.weight, recipe.kl.estimator, recipe.kl.place) == (0.01, "k1", "reward")
+    assert (recipe.optim.learning_rate, recipe.optim.betas, recipe.optim.min_share) == (
+        1e-6,
+        (0.9, 0.95),
+        0.1,
+    )
+
+
+def test_a_named_recipe_is_taken_as_it_is_and_the_pipelines_departures_are_shown(
+    split: Split, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pure = settings_for(split, None, "observe-r1", [])
+    assert pure.settings.optim.learning_rate == 1e-6
+    assert capsys.readouterr().err == ""
+    scaled = settings_for(split, None, None, [])
+    assert scaled.settings.reward.bonus is not None
+    assert scaled.settings.reward.bonus.bound == "upper"
+    assert "reward.bonus.bound = upper" in capsys.readouterr().err
