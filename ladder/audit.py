@@ -2,8 +2,8 @@
 
 | reason | meaning |
 | --- | --- |
-| placeholders_mismatch | the question names more or fewer images than the item has |
-| gold_unverifiable | the verifier cannot parse the gold |
+| placeholders_mismatch | question and options name more or fewer images than the item has |
+| gold_unverifiable | the verifier cannot parse the gold, or not in time |
 | gold_fails_itself | the gold, rendered as a response, is not judged correct |
 | duplicate | the same question, options and pixels came before, with the same gold |
 | conflicting_gold | the same question, options and pixels with another gold: all of them are out |
@@ -11,49 +11,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from ladder.records import IMAGE_PLACEHOLDER, Item, Outcome, Reject
-from ladder.verify import renderings, verify
+from ladder.verify import renderings
+from ladder.verify.pool import VerifierPool
 
 STAGE = "audit"
 
 
-def audit(items: Sequence[Item]) -> tuple[list[Item], list[Reject]]:
-    """Items that pass, in order, and rejects; needs them all at once, for an item's twin may come last."""
+def audit(items: Mapping[int, Item], verifier: VerifierPool) -> tuple[list[Item], list[Reject]]:
+    """Items (by the pool's row) that pass, in order, and rejects; needs them all, for an item's twin may come last."""
     golds: dict[str, str] = {}
-    conflicts = {item.id for item in items if golds.setdefault(item.id, item.gold) != item.gold}
+    conflicts = {item.id for item in items.values() if golds.setdefault(item.id, item.gold) != item.gold}
     seen: set[str] = set()
-    kept, rejects = [], []
-    for row, item in enumerate(items):
-        reason, detail = _problem(item, conflicts, seen)
+    problems: dict[int, tuple[str, str]] = {}
+    for row, item in items.items():
+        if problem := _problem(item, conflicts, seen):
+            problems[row] = problem
         seen.add(item.id)
-        if reason:
-            rejects.append(Reject(item.source, item.source_id, row, STAGE, reason, detail, item.id))
-        else:
-            kept.append(item)
-    return kept, rejects
+    problems |= _gold_problems({row: item for row, item in items.items() if row not in problems}, verifier)
+    rejects = [
+        Reject(items[row].source, items[row].source_id, row, STAGE, reason, detail, items[row].id)
+        for row, (reason, detail) in sorted(problems.items())
+    ]
+    return [item for row, item in items.items() if row not in problems], rejects
 
 
-def _problem(item: Item, conflicts: set[str], seen: set[str]) -> tuple[str, str]:
+def _problem(item: Item, conflicts: set[str], seen: set[str]) -> tuple[str, str] | None:
     if item.id in conflicts:
         return "conflicting_gold", item.gold
     if item.id in seen:
         return "duplicate", ""
-    if item.question.count(IMAGE_PLACEHOLDER) != len(item.images):
-        return (
-            "placeholders_mismatch",
-            f"{item.question.count(IMAGE_PLACEHOLDER)} for {len(item.images)} images",
-        )
-    return _gold_problem(item)
+    named = sum(text.count(IMAGE_PLACEHOLDER) for text in (item.question, *item.options))
+    if named != len(item.images):
+        return "placeholders_mismatch", f"{named} for {len(item.images)} images"
+    return None
 
 
-def _gold_problem(item: Item) -> tuple[str, str]:
-    """Render the gold as a response in several forms: the cheapest gate there is against a broken gold."""
-    for response in renderings(item):
-        outcome = verify(response, item).outcome
-        if outcome == Outcome.UNVERIFIABLE:
-            return "gold_unverifiable", item.gold
-        if outcome != Outcome.CORRECT:
-            return "gold_fails_itself", f"{outcome}: {response}"[:200]
-    return "", ""
+def _gold_problems(items: Mapping[int, Item], verifier: VerifierPool) -> dict[int, tuple[str, str]]:
+    """Render each gold as a response in several forms: the cheapest gate there is against a broken gold."""
+    problems: dict[int, tuple[str, str]] = {}
+    for row, item in items.items():
+        for response in renderings(item):
+            verifier.submit((row, response), response, item)
+        for tag, verdict in verifier.completed():
+            _note(problems, items, tag, verdict.outcome)
+    for tag, verdict in verifier.completed(block=True):
+        _note(problems, items, tag, verdict.outcome)
+    return problems
+
+
+def _note(
+    problems: dict[int, tuple[str, str]], items: Mapping[int, Item], tag: tuple[int, str], outcome: Outcome
+) -> None:
+    row, response = tag
+    if outcome in (Outcome.UNVERIFIABLE, Outcome.TIMEOUT):
+        problems[row] = ("gold_unverifiable", items[row].gold)
+    elif outcome != Outcome.CORRECT:
+        problems.setdefault(row, ("gold_fails_itself", f"{outcome}: {response}"[:200]))

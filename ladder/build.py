@@ -12,14 +12,13 @@ from types import FrameType
 from typing import Any
 
 from ladder import __version__, verify
-from ladder.config import dump
 from ladder.digest import fingerprint
 from ladder.encode import Encoder
 from ladder.engines import choose_engine, create_engine
 from ladder.engines.base import Sampling
 from ladder.importing import import_pool, pool_of
 from ladder.models import model_fingerprint, resolve_model
-from ladder.progress import say
+from ladder.progress import Stopwatch, say
 from ladder.prompts import template
 from ladder.publish import outputs_missing, publish
 from ladder.records import Item
@@ -68,9 +67,9 @@ def build(settings: BuildSettings, out: Path) -> BuildReport:
     choose_engine(settings.engine)
     store = Store.create(out)
     with store.building("build"), _terminable():
-        clock = _Clock()
+        clock = Stopwatch()
         pool.prepare()
-        manifest = import_pool(store, pool)
+        manifest = import_pool(store, pool, settings.verify)
         _say_import(manifest)
         clock.lap("import")
         asked = Asked(
@@ -130,8 +129,7 @@ def _derive(settings: BuildSettings, store: Store, view: View, manifest: dict[st
     state = fingerprint(
         "state-1",
         [
-            settings.tiers.model_dump(),
-            settings.card.model_dump(),
+            settings.model_dump(mode="json"),
             vars(view),
             manifest["number"],
             [p.name for log in (store.rollouts, store.verdicts) for p in log.paths()],
@@ -161,16 +159,10 @@ def _derive(settings: BuildSettings, store: Store, view: View, manifest: dict[st
 
 
 def _build_toml(settings: BuildSettings) -> str:
-    return f'format_version = {FORMAT_VERSION}\nladder_version = "{__version__}"\n\n[build]\n' + _nested(
-        dump(settings)
-    )
+    import tomli_w
 
-
-def _nested(toml: str) -> str:
-    """The settings' tables, moved below `[build]`."""
-    return "".join(
-        f"[build.{line[1:]}\n" if line.startswith("[") else f"{line}\n" for line in toml.splitlines()
-    )
+    head = {"format_version": FORMAT_VERSION, "ladder_version": __version__}
+    return tomli_w.dumps(head | {"build": settings.model_dump(mode="json", exclude_none=True)})
 
 
 def _say_import(manifest: dict[str, Any]) -> None:
@@ -206,17 +198,6 @@ def tier_counts(store: Store) -> dict[str, int]:
     with catalogue(store) as connection:
         rows = connection.sql("SELECT tier, count(*) FROM ladder GROUP BY 1 ORDER BY avg(p_mean)").fetchall()
     return dict(rows)
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def lap(self, name: str) -> None:
-        now = time.monotonic()
-        self.seconds[name] = round(now - self._last, 2)
-        self._last = now
 
 
 @contextmanager

@@ -110,22 +110,34 @@ def _first_problem(cls: type[Settings], error: ValidationError) -> str:
     # an unknown key explains a missing one beside it, so it is told first
     problems = sorted(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
     first = problems[0]
-    path = ".".join(str(part) for part in first["loc"])
+    *tables, last = first["loc"] or ("",)
+    tables, models = _walk(cls, tables)
+    path = ".".join(map(str, [*tables, last]))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
-        known = _names_at(cls, first["loc"][:-1])
-        table = "".join(f"{part}." for part in first["loc"][:-1])
-        return f"unknown key {path!r}{_did_you_mean(str(first['loc'][-1]), known, table)}{more}"
+        known = [name for model in models for name in model.model_fields]
+        table = "".join(f"{part}." for part in tables)
+        return f"unknown key {path!r}{_did_you_mean(str(last), known, table)}{more}"
     message = first["msg"].removeprefix("Value error, ")
     return f"{path or 'the file'}: {message[0].lower()}{message[1:]}{more}"
 
 
-def _names_at(cls: type[Settings], location: tuple[int | str, ...]) -> list[str]:
-    """Names of the settings at a location, following tables (and the members of tagged unions)."""
+def _walk(cls: type[Settings], location: Iterable[int | str]) -> tuple[list[int | str], list[type[Settings]]]:
+    """A table's location as a file spells it, and the models that may stand there. Pydantic's location also holds the
+    tags of unions, which are no keys but choose the model."""
+    keys: list[int | str] = []
     models: list[type[Settings]] = [cls]
     for part in location:
+        if isinstance(part, str) and not any(part in model.model_fields for model in models):
+            models = [m for m in models if _tagged(m, part)] or models
+            continue
+        keys.append(part)
         models = [m for model in models for m in _models_in(model, str(part))] or models
-    return [name for model in models for name in model.model_fields]
+    return keys, models
+
+
+def _tagged(model: type[Settings], tag: str) -> bool:
+    return any(typing.get_args(field.annotation) == (tag,) for field in model.model_fields.values())
 
 
 def _models_in(model: type[Settings], name: str) -> list[type[Settings]]:

@@ -19,6 +19,7 @@ from ladder.images import open_canonical
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from PIL import Image as PILImage
 
     from ladder.prompts import Message
@@ -65,9 +66,14 @@ class Encoder:
         """The Hugging Face tokenizer, with the model's chat template."""
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self._dir, trust_remote_code=False)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self._dir, trust_remote_code=False)
+        except Exception as error:  # the libraries below raise anything for a broken file
+            raise BadInput(f"{self._dir}: cannot read its tokenizer: {error}") from None
         if tokenizer.chat_template is None:
             raise BadInput(f"{self._dir}: the tokenizer has no chat template")
+        if self.image_token not in tokenizer.added_tokens_decoder:
+            raise BadInput(f"{self._dir}: the tokenizer does not know the image token {self.image_token}")
         return tokenizer
 
     @cached_property
@@ -75,9 +81,12 @@ class Encoder:
         """The image processor's PIL form: the other one needs torchvision."""
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-        return Qwen2VLImageProcessorPil.from_pretrained(
-            self._dir, min_pixels=self.min_pixels, max_pixels=self.max_pixels
-        )
+        try:
+            return Qwen2VLImageProcessorPil.from_pretrained(
+                self._dir, min_pixels=self.min_pixels, max_pixels=self.max_pixels
+            )
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{self._dir}: cannot read its image processor: {error}") from None
 
     @property
     def fingerprint(self) -> str:
@@ -98,7 +107,9 @@ class Encoder:
         return self.stop_ids[0] if pad is None else int(pad)
 
     def encode(self, messages: list[Message], images: Sequence[tuple[str, bytes]]) -> Encoded:
-        """Encode messages whose image parts are, in order, `images`: (hash, canonical bytes)."""
+        """Encode messages whose image parts are, in order, `images`: (hash, canonical bytes). Raises ValueError for a text
+        that spells one of the tokenizer's special tokens, and for images that are too few, too many or too narrow."""
+        self._refuse_special(messages)
         text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         short = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         count = short.count(self.image_token)
@@ -118,6 +129,18 @@ class Encoder:
             pictures=pictures,
             image_hashes=tuple(h for h, _ in images),
         )
+
+    def _refuse_special(self, messages: list[Message]) -> None:
+        """A pool's text must not end its own turn or name an image that is not there."""
+        for part in (part for message in messages for part in message["content"]):
+            found = [token for token in self._special if token in part.get("text", "")]
+            if found:
+                raise ValueError(f"the text holds the special token {found[0]}")
+
+    @cached_property
+    def _special(self) -> list[str]:
+        added = self.tokenizer.added_tokens_decoder.values()
+        return [token.content for token in added if token.special and token.content.strip()]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The response as text: the format's tags kept, end markers dropped."""
@@ -147,6 +170,23 @@ class Encoder:
         return out["pixel_values"], out["image_grid_thw"]
 
 
+def image_inputs(
+    prompts: Sequence[Encoded], device: torch.device, dtype: torch.dtype
+) -> dict[str, torch.Tensor]:
+    """`pixel_values` and `image_grid_thw` of several prompts, in order, as the models' forward takes them; empty where
+    no prompt has an image."""
+    import numpy as np
+    import torch
+
+    seen = [(p.pixels, p.grids) for p in prompts if p.pixels is not None and p.grids is not None]
+    if not seen:
+        return {}
+    return {
+        "pixel_values": torch.from_numpy(np.concatenate([p for p, _ in seen])).to(device, dtype),
+        "image_grid_thw": torch.from_numpy(np.concatenate([g for _, g in seen])).to(device),
+    }
+
+
 def read_vlm_config(model_dir: Path) -> dict[str, Any]:
     """The config.json of a vision-language model; raises BadInput where it is none that Ladder knows."""
     path = model_dir / "config.json"
@@ -156,10 +196,11 @@ def read_vlm_config(model_dir: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BadInput(f"{path} is not JSON: {error}") from None
-    if config.get("model_type") not in FAMILIES or "vision_config" not in config:
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind not in FAMILIES or "vision_config" not in config or "image_token_id" not in config:
         raise BadInput(
             f"{model_dir} is no vision-language model that Ladder can use: its model_type is "
-            f"{config.get('model_type')!r}, and it must be one of {', '.join(FAMILIES)}"
+            f"{kind!r}, and it must be one of {', '.join(FAMILIES)}"
         )
     return dict(config)
 

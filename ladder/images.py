@@ -36,14 +36,7 @@ def read_image(path: Path, root: Path, *, max_pixels: int, min_side: int) -> Ima
 
     Raises ImageRejected: image_outside_root, image_missing, or a reason of `canonical`.
     """
-    resolved = path.resolve()
-    if not resolved.is_relative_to(root.resolve()):
-        raise ImageRejected("image_outside_root", str(path))
-    if not resolved.is_file():
-        raise ImageRejected("image_missing", str(path))
-    if resolved.stat().st_size > MAX_SOURCE_BYTES:
-        raise ImageRejected("image_too_large", f"{resolved.stat().st_size} bytes")
-    return canonical(resolved.read_bytes(), max_pixels=max_pixels, min_side=min_side)
+    return canonical(_bytes_below(root, path), max_pixels=max_pixels, min_side=min_side)
 
 
 def canonical(data: bytes, *, max_pixels: int, min_side: int) -> Image:
@@ -51,7 +44,7 @@ def canonical(data: bytes, *, max_pixels: int, min_side: int) -> Image:
 
     Raises ImageRejected: image_unreadable, image_too_large, image_too_small.
     """
-    full = _decode(data)
+    full, plain = _decode(data)
     if min(full.size) < min_side:
         raise ImageRejected("image_too_small", f"{full.width}x{full.height}")
     stored = _bounded(full, max_pixels)
@@ -60,7 +53,7 @@ def canonical(data: bytes, *, max_pixels: int, min_side: int) -> Image:
         phash=perceptual_hash(full),
         width=stored.width,
         height=stored.height,
-        data=data if stored is full and _is_canonical(data) else _png(stored),
+        data=data if stored is full and plain and _is_canonical(data) else _png(stored),
     )
 
 
@@ -90,18 +83,36 @@ def hamming(hashes: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.bitwise_count(xor.view(np.uint64))
 
 
-def _decode(data: bytes) -> PILImage.Image:
+def _bytes_below(root: Path, path: Path) -> bytes:
+    try:
+        resolved = path.resolve()
+        if not resolved.is_relative_to(root.resolve()):
+            raise ImageRejected("image_outside_root", str(path))
+        if not resolved.is_file():
+            raise ImageRejected("image_missing", str(path))
+        if resolved.stat().st_size > MAX_SOURCE_BYTES:
+            raise ImageRejected("image_too_large", f"{resolved.stat().st_size} bytes")
+        return resolved.read_bytes()
+    except (OSError, ValueError, RuntimeError) as error:  # a name too long, a NUL in it, a loop of links
+        raise ImageRejected("image_missing", f"{type(error).__name__}: {path}"[:200]) from None
+
+
+def _decode(data: bytes) -> tuple[PILImage.Image, bool]:
+    """Upright RGB on white, and whether that is what the bytes hold as they are: nothing turned, nothing transparent."""
+    from PIL import ExifTags, ImageOps
     from PIL import Image as PILImage
-    from PIL import ImageOps
 
     try:
         image = PILImage.open(io.BytesIO(data), formats=FORMATS)
         if image.width * image.height > MAX_SOURCE_PIXELS:
             raise ImageRejected("image_too_large", f"{image.width}x{image.height}")
         image.load()
-        return _on_white(ImageOps.exif_transpose(image))
+        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        return _on_white(ImageOps.exif_transpose(image)), upright and "transparency" not in image.info
     except ImageRejected:
         raise
+    except PILImage.DecompressionBombError as error:
+        raise ImageRejected("image_too_large", str(error)[:200]) from None
     except Exception as error:  # the boundary: PIL raises anything on hostile bytes
         raise ImageRejected("image_unreadable", f"{type(error).__name__}: {error}"[:200]) from None
 
@@ -110,7 +121,7 @@ def _on_white(image: PILImage.Image) -> PILImage.Image:
     from PIL import Image as PILImage
 
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        image = image.point(lambda v: v / 256).convert("L")
+        image = (image if image.mode == "F" else image.convert("I")).point(lambda v: v / 256).convert("L")
     if "A" in image.getbands() or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = PILImage.new("RGBA", rgba.size, "white")

@@ -12,9 +12,10 @@ from ladder.audit import audit
 from ladder.pools.mapping import Mapped
 from ladder.pools.source import Pool
 from ladder.records import Image, Item, Reject
-from ladder.settings import BuildSettings
+from ladder.settings import BuildSettings, VerifySettings
 from ladder.store import Store
 from ladder.store.parts import Writer
+from ladder.verify.pool import VerifierPool
 
 
 def pool_of(settings: BuildSettings) -> Pool:
@@ -22,7 +23,7 @@ def pool_of(settings: BuildSettings) -> Pool:
     return Pool(settings.pool, settings.images, settings.name, Path(settings.pool.root).expanduser())
 
 
-def import_pool(store: Store, pool: Pool) -> dict[str, Any]:
+def import_pool(store: Store, pool: Pool, judging: VerifySettings) -> dict[str, Any]:
     """Import and audit the pool if it or its mapping changed; returns the import's manifest.
 
     The manifest is written last, so an interrupted import counts for nothing; images that are there are kept.
@@ -32,7 +33,8 @@ def import_pool(store: Store, pool: Pool) -> dict[str, Any]:
     if last is not None and last["pool"] == fingerprint:
         return last
     items, rejects, rows = _read(store, pool)
-    kept, failed = audit(items)
+    with VerifierPool(judging.workers, judging.deadline) as verifier:
+        kept, failed = audit(items, verifier)
     rejects += failed
     item_part = store.items.append([item.row() for item in kept])
     reject_part = store.rejects.append([asdict(reject) for reject in rejects])
@@ -52,15 +54,15 @@ def import_pool(store: Store, pool: Pool) -> dict[str, Any]:
     return store.import_manifest() or {}
 
 
-def _read(store: Store, pool: Pool) -> tuple[list[Item], list[Reject], int]:
-    """All items and rejects of the pool; new images go to the store as they come."""
-    items: list[Item] = []
+def _read(store: Store, pool: Pool) -> tuple[dict[int, Item], list[Reject], int]:
+    """All items (by row) and rejects of the pool; new images go to the store as they come."""
+    items: dict[int, Item] = {}
     rejects: list[Reject] = []
     seen: set[str] = set()
     writer = Writer(store.images, seconds=float("inf"), size=lambda row: len(row["data"]))
-    for found in pool.read():
+    for row, found in enumerate(pool.read()):
         if isinstance(found, Mapped):
-            items.append(found.item)
+            items[row] = found.item
             for image in found.images:
                 if image.hash not in seen and image.hash not in store.image_reader:
                     writer.add(_image_row(image))

@@ -6,7 +6,7 @@ Every order is a function of (scores, seed): keys for shuffling are a named dige
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -101,7 +101,6 @@ class Shuffled(Settings):
 
 
 Strategy = NeuraLadder | Shuffled
-STRATEGIES: dict[str, Callable[..., Strategy]] = {"neuraladder": NeuraLadder, "shuffled": Shuffled}
 
 
 def _sorted(items: Sequence[Scored]) -> list[Scored]:

@@ -71,7 +71,8 @@ class Item:
 
     def row(self) -> dict[str, Any]:
         """The item as a row of ITEM_SCHEMA."""
-        return asdict(self) | {"meta": json.dumps(self.meta, sort_keys=True, ensure_ascii=False)}
+        own = {name: getattr(self, name) for name in self.__slots__}
+        return own | {"meta": json.dumps(self.meta, sort_keys=True, ensure_ascii=False)}
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Item:

@@ -67,7 +67,11 @@ class Recorder:
 
     def __init__(self, store: Store, view: View, verifier: VerifierPool, items: dict[str, Item]) -> None:
         self._view, self._verifier, self._items = view, verifier, items
-        self._rollouts, self._verdicts = Writer(store.rollouts), Writer(store.verdicts)
+        self._rollouts = Writer(store.rollouts)
+        self._verdicts = Writer(
+            store.verdicts, first=self._rollouts
+        )  # no verdict on disk without its rollout
+        self._again: set[RolloutKey] = set()
         self.report = SamplingReport()
 
     def rollout(self, completion: Completion, text: str, engine: str) -> None:
@@ -88,17 +92,22 @@ class Recorder:
         self.report.truncated += completion.finish_reason == "length"
         self.judge(key, text)
 
-    def judge(self, key: RolloutKey, text: str) -> None:
-        """Hand a response to the verifier; store the verdicts that are ready."""
+    def judge(self, key: RolloutKey, text: str, again: bool = False) -> None:
+        """Hand a response to the verifier (`again` after a timeout); store the verdicts that are ready."""
+        if again:
+            self._again.add(key)
         self._verifier.submit(key, text, self._items[key.item_id])
         self.collect(block=False)
 
     def collect(self, block: bool) -> None:
         """Store verdicts that are ready, or all."""
         for key, verdict in self._verifier.completed(block=block):
+            late = verdict.outcome == Outcome.TIMEOUT
+            self.report.timeouts += late
+            if late and key in self._again:
+                continue  # says nothing that is not stored
             self._verdicts.add(self._verdict_row(key, verdict))
             self.report.judged += 1
-            self.report.timeouts += verdict.outcome == Outcome.TIMEOUT
 
     def close(self) -> None:
         """Flush both logs."""
@@ -114,23 +123,31 @@ class Recorder:
 
 
 def judge_stored(store: Store, view: View, recorder: Recorder, items: dict[str, Item]) -> None:
-    """Judge the stored rollouts that have no verdict against the current gold by this verifier."""
+    """Judge the stored rollouts that have no verdict against the current gold by this verifier, or only a timeout."""
     golds = {item_id: gold_digest(item) for item_id, item in items.items()}
-    for item_id, index, text in unjudged_rollouts(store, view, golds):
-        recorder.judge(RolloutKey(item_id, view.prompt, view.model, view.sampling, index), text)
+    for item_id, index, text, again in unjudged_rollouts(store, view, golds):
+        recorder.judge(RolloutKey(item_id, view.prompt, view.model, view.sampling, index), text, again)
     recorder.collect(block=True)
 
 
 def sample_missing(
     store: Store, view: View, asked: Asked, engine: Engine, recorder: Recorder, items: dict[str, Item]
 ) -> None:
-    """Sample what is missing of every item; finished samples are stored as they end, whatever else happens."""
+    """Sample what is missing of every item; finished samples are stored as they end, whatever else happens.
+
+    Items that cannot be encoded, or that the engine cannot take, are counted as refused.
+    """
     missing = missing_samples(store, view, list(items))
     total = sum(len(indices) for _, indices in missing)
 
     def requests() -> Iterator[Request]:
         for item_id, indices in missing:
-            yield asked.request(store, items[item_id], indices)
+            try:
+                request = asked.request(store, items[item_id], indices)
+            except ValueError as error:
+                recorder.report.refused[item_id] = str(error)
+            else:
+                yield request
 
     def refuse(request: Request, why: str) -> None:
         recorder.report.refused[request.id] = why

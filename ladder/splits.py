@@ -59,7 +59,10 @@ class Split:
 
 
 def sample(store: Store, settings: SampleSettings, name: str) -> Split:
-    """Draw and write the split `name`; the same settings give the same split."""
+    """Draw and write the split `name`; the same settings give the same split. Raises BadInput for a name that is a
+    path, or where nothing is left to train on."""
+    if not name or Path(name).name != name or name.startswith("."):
+        raise BadInput(f"a split's name is a plain directory name, not {name!r}")
     rows = _rows(store)
     held_out = _held_out(rows, settings.probe)
     probe = _probe(held_out, settings)
@@ -85,8 +88,11 @@ def open_split(path: Path) -> Split:
     if not (path / "split.toml").is_file():
         raise BadInput(f"{path} is not a split: it has no split.toml (`ladder sample LADDER` makes one)")
     facts = read_toml(path / "split.toml")
-    train, probe = (pq.read_table(path / f"{part}.parquet").to_pylist() for part in ("train", "probe"))
-    return Split(path, path.parent.parent, train, probe, facts)
+    try:
+        train, probe = (pq.read_table(path / f"{part}.parquet").to_pylist() for part in ("train", "probe"))
+    except (OSError, pa.ArrowException) as error:
+        raise BadInput(f"{path} is not a whole split, draw it again with `ladder sample`: {error}") from None
+    return Split(path, path.absolute().parent.parent, train, probe, facts)
 
 
 def _rows(store: Store) -> list[dict[str, Any]]:
@@ -135,7 +141,7 @@ def _near(hashes: Sequence[str], phashes: np.ndarray, other: np.ndarray, bits: i
     near: set[str] = set()
     for start in range(0, len(phashes), _CHUNK):
         close = (hamming(phashes[start : start + _CHUNK], other) <= bits).any(1)
-        near.update(hashes[start + i] for i in np.flatnonzero(close))
+        near.update(hashes[start + int(i)] for i in np.flatnonzero(close))
     return near
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ladder.build import build
 from ladder.config import load, shipped
 from ladder.errors import BadInput
-from ladder.progress import say
+from ladder.progress import Stopwatch, say
 from ladder.settings import BuildSettings
 from ladder.splits import SampleSettings, sample
 from ladder.store import Store
@@ -22,15 +22,16 @@ from trainer.tables import comparison_table
 _SAMPLES = 8
 
 
-def demo(out: Path, seed: int) -> dict[str, Any]:
+def demo(out: Path, seed: int, building: Sequence[str] = (), training: Sequence[str] = ()) -> dict[str, Any]:
     """Build, sample, evaluate, train, evaluate again and compare below `out`; returns the figures shown.
 
     The seed moves the sampling, the curriculum's shuffling and the training; the pool stays. Interrupted, it goes on.
+    `building` and `training` are overrides of the pipeline's and the recipe's settings.
     """
     _claim(out, seed)
-    clock = _Clock()
+    clock = Stopwatch()
     pool, ladder = out / "digits-pool", out / "digits"
-    overrides = [f"pool.root={json.dumps(str(pool))}", f"sampling.seed={seed}"]
+    overrides = [f"pool.root={json.dumps(str(pool))}", f"sampling.seed={seed}", *building]
     settings = load(BuildSettings, shipped("pipelines", "digits"), overrides)
 
     say(
@@ -59,7 +60,7 @@ def demo(out: Path, seed: int) -> dict[str, Any]:
     clock.lap("evaluate")
 
     say("4. Train: progressive GRPO on that order, with the Observe-R1 recipe.")
-    chosen = settings_for(split, None, None, [f"seed={seed}"])
+    chosen = settings_for(split, None, None, [f"seed={seed}", *training])
     run = train(split, chosen.model, chosen.settings, out / "run")
     clock.lap("train")
 
@@ -83,7 +84,7 @@ def _evaluated(path: Path, split: Any, model: str, settings: BuildSettings, seed
     return evaluation
 
 
-def _show(rows: dict[str, dict[str, Any]], clock: _Clock, ladder: Path) -> None:
+def _show(rows: dict[str, dict[str, Any]], clock: Stopwatch, ladder: Path) -> None:
     say("")
     say(f"The probe ({rows['all']['items']} items, {_SAMPLES} samples each), 95% intervals:")
     say("")
@@ -113,16 +114,3 @@ def _claim(out: Path, seed: int) -> None:
         raise BadInput(f"{out} holds something else; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     mark.write_text(f"{seed}\n", encoding="utf-8")
-
-
-class _Clock:
-    """Seconds per part, added up over laps of the same name."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def lap(self, name: str) -> None:
-        now = time.monotonic()
-        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
-        self._last = now

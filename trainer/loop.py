@@ -7,14 +7,13 @@ their outcome is, the KL to the reference enters the reward or the loss.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from ladder.engines.base import Updatable
+from ladder.engines.base import UpdatableEngine
 from trainer.advantage import advantages_PG
 from trainer.config import OptimSettings, TrainSettings
 from trainer.curriculum import Draw, Gate, Sampler
@@ -34,7 +33,7 @@ class Learner:
     optimizer: torch.optim.Optimizer
     sampler: Sampler
     gate: Gate
-    engine: Updatable
+    engine: UpdatableEngine
     updates: int = 0
 
 
@@ -174,17 +173,3 @@ def _describe(
         "groups_without_signal": float((~signal).float().mean()),
         "bonus_paid": float((terms["bonus"] > 0).any(1).float().mean()) if "bonus" in terms else 0.0,
     }
-
-
-class StepTimer:
-    """Seconds of each part of a step."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def lap(self, name: str) -> None:
-        """Close the part that began at the last lap."""
-        now = time.monotonic()
-        self.seconds[f"seconds/{name}"] = round(now - self._last, 4)
-        self._last = now

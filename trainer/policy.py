@@ -15,9 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ladder.encode import Encoded, Encoder
+from ladder.encode import Encoded, Encoder, image_inputs
 from ladder.engines.sampling import distribution
-from ladder.engines.transformers import image_inputs
 from ladder.errors import BadInput
 
 _LOGITS_AT_ONCE = 32 * 2**20  # response tokens x vocabulary held at once
@@ -133,7 +132,7 @@ def pack(groups: Sequence[Group], width: int, pad_id: int, device: torch.device)
         source_N=torch.cat(source).to(device),
         target_N=torch.cat(target).to(device),
         place_N=torch.cat(place).to(device),
-        images=image_inputs([(g.prompt.pixels, g.prompt.grids) for g in groups], device, torch.float32),
+        images=image_inputs([g.prompt for g in groups], device, torch.float32),
     )
 
 

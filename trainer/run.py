@@ -21,7 +21,7 @@ from ladder.engines.base import Sampling
 from ladder.engines.transformers import TransformersEngine
 from ladder.errors import BadInput
 from ladder.models import load_model, model_fingerprint, resolve_model
-from ladder.progress import Progress, say
+from ladder.progress import Progress, Stopwatch, say
 from ladder.prompts import template
 from ladder.records import Item
 from ladder.runtime import quiet, tune_allocator
@@ -34,7 +34,7 @@ from ladder.verify.pool import VerifierPool
 from trainer.checkpoint import checkpoints, load_state, save_checkpoint, save_model
 from trainer.config import OptimSettings, TrainSettings
 from trainer.curriculum import Everything, SplitOrder
-from trainer.loop import Learner, StepTimer, draw_step, learn
+from trainer.loop import Learner, draw_step, learn
 from trainer.policy import Policy
 from trainer.rollout import JudgedGroup, roll_out
 from trainer.track import JsonlTracker
@@ -90,7 +90,7 @@ def train(split: Split, model: ModelSettings, settings: TrainSettings, out: Path
             metrics = _step(world, learner, verifier, step, steps)
             tracker.log(step, metrics)
             progress.advance(1, f"correct {metrics['correct']:.2f}, {metrics['tokens']:.1f} tokens")
-            if (step + 1) % settings.save_every == 0 and step + 1 < steps:
+            if (step + 1) % settings.save_every == 0 or step + 1 == steps:
                 _save(world, learner, step + 1)
         tracker.close()
     save_model(learner.policy.model, source, out / "model")
@@ -98,9 +98,8 @@ def train(split: Split, model: ModelSettings, settings: TrainSettings, out: Path
 
 
 def _step(world: _World, learner: Learner, verifier: VerifierPool, step: int, steps: int) -> dict[str, Any]:
-    settings, timer = world.settings, StepTimer()
+    settings, timer = world.settings, Stopwatch()
     draws = draw_step(learner, settings)
-    assert isinstance(learner.engine, TransformersEngine)
     groups = roll_out(
         draws, world.items, world.store, world.asked, settings.batch.group, learner.engine, verifier
     )
@@ -113,7 +112,11 @@ def _step(world: _World, learner: Learner, verifier: VerifierPool, step: int, st
     slots = [draw.slot for draw in draws]
     curriculum = {"slot_first": slots[0], "slot_last": slots[-1], "epoch": draws[-1].epoch}
     told = learner.sampler.metrics() | learner.gate.metrics()
-    return metrics | {f"curriculum/{k}": v for k, v in (curriculum | told).items()} | timer.seconds
+    return (
+        metrics
+        | {f"curriculum/{k}": v for k, v in (curriculum | told).items()}
+        | {f"seconds/{k}": v for k, v in timer.seconds.items()}
+    )
 
 
 def _learner(world: _World, split: Split, latest: Path | None) -> tuple[Learner, int]:

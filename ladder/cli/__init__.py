@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import sys
 
+from typer import Abort
+
 from ladder.cli.app import app
 from ladder.errors import LadderError
+from ladder.runtime import prepare_environment
 
 
 def main() -> None:
     """Entry point of the command `ladder`."""
+    prepare_environment()
     try:
         app(standalone_mode=False)
     except LadderError as error:
-        print(f"ladder: {error}", file=sys.stderr)
+        print(f"ladder: {_one_line(error)}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Abort):
         print("ladder: stopped; what was finished is stored, the same command goes on", file=sys.stderr)
         sys.exit(1)
     except Exception as error:
@@ -30,5 +34,9 @@ def _usage_error(error: Exception) -> int:
     show = getattr(error, "format_message", None)
     if show is None:
         raise error
-    print(f"ladder: {show()}", file=sys.stderr)
+    print(f"ladder: {_one_line(show())}", file=sys.stderr)
     return 2
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())

@@ -35,6 +35,12 @@ def build(
     out: Annotated[
         Path | None, typer.Option("--out", help="The ladder's directory [default: the pipeline's name].")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="The model that scores [default: the pipeline's].")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of the sampling [default: the pipeline's].")
+    ] = None,
     set_: Set = None,
     json_: Json = False,
 ) -> None:
@@ -46,7 +52,9 @@ def build(
     from ladder.config import load, shipped
     from ladder.settings import BuildSettings
 
-    settings = load(BuildSettings, shipped("pipelines", pipeline), set_ or ())
+    named = {"model.name": model, "sampling.seed": seed}
+    overrides = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
+    settings = load(BuildSettings, shipped("pipelines", pipeline), [*overrides, *(set_ or ())])
     from ladder.build import build as run
 
     report = run(settings, out or Path(settings.name))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ladder.digest import fingerprint
 
@@ -75,7 +75,6 @@ class Engine(Protocol):
         """The model's fingerprint with its weights version: part of every rollout's key."""
 
 
-@runtime_checkable
 class Updatable(Protocol):
     """An engine whose weights training replaces."""
 
@@ -87,6 +86,10 @@ class Updatable(Protocol):
 
     def wake(self) -> None:
         """Undo `sleep`."""
+
+
+class UpdatableEngine(Engine, Updatable, Protocol):
+    """What training samples from."""
 
 
 def drive(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ladder.encode import Encoder
+from ladder.encode import Encoder, image_inputs
 from ladder.engines.base import Completion, Request, Sampling
 from ladder.engines.kv import SlotCache
 from ladder.engines.sampling import distribution, draw, uniforms
@@ -164,7 +164,7 @@ class TransformersEngine:
             attention_mask=mask.to(self._device),
             position_ids=positions.to(self._device),
             use_cache=True,
-            **image_inputs([(p.pixels, p.grids) for p in prompts], self._device, self._model.dtype),
+            **image_inputs(prompts, self._device, self._model.dtype),
         )
         last = out.last_hidden_state[torch.arange(len(prompts)), lengths - 1]
         return last, [(layer.keys, layer.values) for layer in out.past_key_values.layers]
@@ -230,16 +230,3 @@ class TransformersEngine:
             return
         self._cache.keep(stay)
         self._rows = [self._rows[i] for i in stay]
-
-
-def image_inputs(
-    images: list[tuple[np.ndarray | None, np.ndarray | None]], device: torch.device, dtype: torch.dtype
-) -> dict[str, torch.Tensor]:
-    """`pixel_values` and `image_grid_thw` of several prompts, in order; nothing of none."""
-    seen = [(pixels, grids) for pixels, grids in images if pixels is not None and grids is not None]
-    if not seen:
-        return {}
-    return {
-        "pixel_values": torch.from_numpy(np.concatenate([p for p, _ in seen])).to(device, dtype),
-        "image_grid_thw": torch.from_numpy(np.concatenate([g for _, g in seen])).to(device),
-    }

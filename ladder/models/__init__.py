@@ -13,7 +13,9 @@ _WEIGHTS = (
     "*.safetensors",
     "config.json",
     "generation_config.json",
+    "*processor_config.json",
     "*tokenizer*",
+    "vocab.json",
     "chat_template*",
     "*.txt",
 )
@@ -43,7 +45,7 @@ def resolve_model(name: str) -> Path:
 
 
 def model_fingerprint(model_dir: Path) -> str:
-    """Digest of weights, configuration, tokenizer and chat template: 16 hex digits."""
+    """Digest of weights, configuration, processor, tokenizer and chat template: 16 hex digits."""
     files = {path for pattern in _WEIGHTS for path in model_dir.glob(pattern)}
     return fingerprint("model-1", files_digest(files, model_dir))
 
@@ -51,20 +53,21 @@ def model_fingerprint(model_dir: Path) -> str:
 def load_model(model_dir: Path, *, dtype: str, device: str) -> Any:
     """The Hugging Face model, in evaluation mode on its device; raises BadInput where it cannot be loaded."""
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
 
     from ladder.encode import read_vlm_config
 
     read_vlm_config(model_dir)
     try:
-        model = AutoModelForImageTextToText.from_pretrained(
+        model: Any = AutoModelForImageTextToText.from_pretrained(
             model_dir,
             dtype=getattr(torch, dtype),
             attn_implementation="sdpa",
             trust_remote_code=False,
             use_safetensors=True,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise BadInput(f"cannot load the model in {model_dir}: {error}") from None
     return model.to(device).eval()
 

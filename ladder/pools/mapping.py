@@ -1,6 +1,6 @@
 """A raw row becomes an item, by a declarative mapping of its columns; or a reject with a reason code.
 
-Reasons: question_missing, gold_missing, gold_not_an_option, options_unreadable, and those of ladder.images.
+Reasons: question_missing, gold_missing, options_unreadable, too_many_options, and those of ladder.images.
 Placeholders (`<image>`, `<image1>`, `<image 1>`) become one canonical form; where a question has none, its images
 come first.
 """
@@ -18,6 +18,7 @@ from ladder.images import ImageRejected, read_image
 from ladder.records import IMAGE_PLACEHOLDER, Image, Item, Reject
 from ladder.verify import infer_type
 
+_MAX_OPTIONS = 26  # one letter each
 _PLACEHOLDERS = re.compile(r"<image ?\d*>")
 
 
@@ -117,6 +118,8 @@ def _options(value: Any) -> tuple[str, ...]:
         return ()
     if not isinstance(value, list):
         raise _Rejected("options_unreadable", f"a {type(value).__name__}, not a list")
+    if len(value) > _MAX_OPTIONS:
+        raise _Rejected("too_many_options", str(len(value)))
     return tuple(_text(v) for v in value)
 
 

