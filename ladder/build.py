@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ladder import __version__, verify
@@ -22,7 +18,7 @@ from ladder.progress import Stopwatch, say
 from ladder.prompts import template
 from ladder.publish import outputs_missing, publish
 from ladder.records import Item
-from ladder.runtime import quiet, tune_allocator
+from ladder.runtime import quiet, terminable, tune_allocator
 from ladder.sampling import Asked, Recorder, SamplingReport, judge_stored, sample_missing
 from ladder.settings import BuildSettings
 from ladder.store import FORMAT_VERSION, MARKER, Store
@@ -66,7 +62,7 @@ def build(settings: BuildSettings, out: Path) -> BuildReport:
     how = template(settings.prompt.template)
     choose_engine(settings.engine)
     store = Store.create(out)
-    with store.building("build"), _terminable():
+    with store.building("build"), terminable():
         clock = Stopwatch()
         pool.prepare()
         manifest = import_pool(store, pool, settings.verify)
@@ -198,21 +194,3 @@ def tier_counts(store: Store) -> dict[str, int]:
     with catalogue(store) as connection:
         rows = connection.sql("SELECT tier, count(*) FROM ladder GROUP BY 1 ORDER BY avg(p_mean)").fetchall()
     return dict(rows)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM becomes KeyboardInterrupt, so that both flush what is finished on their way out."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: whoever runs us there handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

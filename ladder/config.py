@@ -110,14 +110,14 @@ def _first_problem(cls: type[Settings], error: ValidationError) -> str:
     # an unknown key explains a missing one beside it, so it is told first
     problems = sorted(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
     first = problems[0]
-    *tables, last = first["loc"] or ("",)
-    tables, models = _walk(cls, tables)
-    path = ".".join(map(str, [*tables, last]))
+    unknown = first["type"] == "extra_forbidden"
+    tables, models = _walk(cls, first["loc"][:-1] if unknown else first["loc"])
+    path = ".".join(map(str, [*tables, first["loc"][-1]] if unknown else tables))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    if first["type"] == "extra_forbidden":
+    if unknown:
         known = [name for model in models for name in model.model_fields]
         table = "".join(f"{part}." for part in tables)
-        return f"unknown key {path!r}{_did_you_mean(str(last), known, table)}{more}"
+        return f"unknown key {path!r}{_did_you_mean(str(first['loc'][-1]), known, table)}{more}"
     message = first["msg"].removeprefix("Value error, ")
     return f"{path or 'the file'}: {message[0].lower()}{message[1:]}{more}"
 

@@ -1,10 +1,14 @@
-"""Process-wide settings of the CPU runtime, made once before heavy work."""
+"""Process-wide settings: environment, allocator, signals."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
@@ -28,7 +32,7 @@ def quiet() -> None:
 
 def tune_allocator() -> None:
     """Make glibc keep freed memory: a training step frees and takes the same large blocks again and again, and each
-    fresh page costs a fault (a third of the step time of the embedded policy was page faults)."""
+    fresh page costs a fault."""
     if not sys.platform.startswith("linux"):
         return
     try:
@@ -38,3 +42,21 @@ def tune_allocator() -> None:
     mallopt(_M_MMAP_THRESHOLD, 1 << 30)
     mallopt(_M_TRIM_THRESHOLD, 1 << 30)
     mallopt(_M_TOP_PAD, 64 << 20)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM becomes KeyboardInterrupt, so that both flush what is finished on their way out."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: whoever runs us there handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

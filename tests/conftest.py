@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers import DIGITS, digits_settings
+from hypothesis import settings
 
 from ladder.build import build
 from ladder.pools.digits import write_pool
@@ -18,6 +19,8 @@ _left_out: list[str] = []
 
 def pytest_configure() -> None:
     prepare_environment()
+    settings.register_profile("ladder", deadline=None)  # a busy machine is no failure
+    settings.load_profile("ladder")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

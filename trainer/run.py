@@ -24,7 +24,7 @@ from ladder.models import load_model, model_fingerprint, resolve_model
 from ladder.progress import Progress, Stopwatch, say
 from ladder.prompts import template
 from ladder.records import Item
-from ladder.runtime import quiet, tune_allocator
+from ladder.runtime import quiet, terminable, tune_allocator
 from ladder.sampling import Asked
 from ladder.settings import ModelSettings
 from ladder.splits import Split
@@ -84,7 +84,11 @@ def train(split: Split, model: ModelSettings, settings: TrainSettings, out: Path
     if first:
         say(f"  resumed at step {first}")
     metrics: dict[str, Any] = {}
-    with VerifierPool(1) as verifier, Progress("training", steps, "steps", done=first) as progress:
+    with (
+        terminable(),
+        VerifierPool(1) as verifier,
+        Progress("training", steps, "steps", done=first) as progress,
+    ):
         tracker = JsonlTracker(out / "metrics.jsonl", first)
         for step in range(first, steps):
             metrics = _step(world, learner, verifier, step, steps)

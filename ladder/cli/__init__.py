@@ -7,26 +7,28 @@ from __future__ import annotations
 
 import sys
 
-from typer import Abort
-
 from ladder.cli.app import app
 from ladder.errors import LadderError
 from ladder.runtime import prepare_environment
+
+_INTERRUPTED = 130  # what typer returns, instead of raising, when it caught a KeyboardInterrupt
 
 
 def main() -> None:
     """Entry point of the command `ladder`."""
     prepare_environment()
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except LadderError as error:
         print(f"ladder: {_one_line(error)}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, Abort):
-        print("ladder: stopped; what was finished is stored, the same command goes on", file=sys.stderr)
-        sys.exit(1)
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
     except Exception as error:
         sys.exit(_usage_error(error))
+    if code == _INTERRUPTED:
+        print("ladder: stopped; what was finished is stored, the same command goes on", file=sys.stderr)
+        sys.exit(1)
 
 
 def _usage_error(error: Exception) -> int:

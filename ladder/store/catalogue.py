@@ -120,6 +120,8 @@ def query(store: Store, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     with catalogue(store) as connection:
         try:
             result = connection.execute(sql)
+            if result is None:
+                raise BadInput("the query is empty")
             return [column[0] for column in result.description or ()], result.fetchall()
         except duckdb.Error as error:
             raise BadInput(f"{error}".split("\n\nLINE")[0]) from None

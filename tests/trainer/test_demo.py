@@ -31,7 +31,11 @@ def test_it_measures_all_three_before_and_after_with_intervals(shown: tuple[Path
 
 def test_it_leaves_a_ladder_a_split_and_a_model(shown: tuple[Path, dict]) -> None:
     out, _ = shown
-    for name in ("digits/ladder.duckdb", "digits/splits/neuraladder/split.toml", "run/model/model.safetensors"):
+    for name in (
+        "digits/ladder.duckdb",
+        "digits/splits/neuraladder/split.toml",
+        "run/model/model.safetensors",
+    ):
         assert (out / name).is_file()
 
 
