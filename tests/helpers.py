@@ -1,0 +1,71 @@
+"""What several test files need: settings of small builds, pools written by hand, a scripted verb in a subprocess."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from PIL import Image as PILImage
+
+from ladder.config import load, shipped
+from ladder.settings import BuildSettings
+
+ROOT = Path(__file__).parents[1]
+K = 4
+DIGITS = {"pool.make.items": 33, "pool.make.probe_items": 22, "sampling.k": K}
+
+
+def digits_overrides(pool: Path, **more: Any) -> list[str]:
+    """Overrides that make the shipped pipeline a small one on `pool`; `a__b=1` stands for `a.b=1`."""
+    values = {"pool.root": str(pool)} | DIGITS | {k.replace("__", "."): v for k, v in more.items()}
+    return [f"{key}={json.dumps(value)}" for key, value in values.items()]
+
+
+def digits_settings(pool: Path, **more: Any) -> BuildSettings:
+    return load(BuildSettings, shipped("pipelines", "digits"), digits_overrides(pool, **more))
+
+
+def write_rows(pool: Path, rows: Iterable[Any]) -> Path:
+    """A pool of one JSONL file; a row that is a text is written as it is."""
+    pool.mkdir(parents=True, exist_ok=True)
+    lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)
+    (pool / "rows.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return pool
+
+
+def read_pool_rows(pool: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (pool / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def write_picture(path: Path, seed: int = 0, size: tuple[int, int] = (28, 28)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = PILImage.effect_mandelbrot(size, (-2 + seed / 50, -1.5, 1, 1.5), 20).convert("RGB")
+    picture.save(path)
+    return path
+
+
+def ladder_command(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from ladder.cli import main; main()", *arguments]
+
+
+def run_ladder(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    return subprocess.run(
+        ladder_command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=200, check=False
+    )
+
+
+def rows_of(ladder: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Rows of the catalogue, read by plain DuckDB."""
+    with duckdb.connect(str(ladder / "ladder.duckdb"), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def part_rows(ladder: Path, log: str, columns: str = "*") -> list[tuple[Any, ...]]:
+    """Rows of a log's parts, in key order, read by plain DuckDB."""
+    sql = f"SELECT {columns} FROM read_parquet('{ladder}/{log}/{log}-*.parquet') ORDER BY ALL"
+    with duckdb.connect() as connection:
+        return connection.execute(sql).fetchall()

@@ -1,0 +1,126 @@
+"""Rows become items or rejects with the right reason; nothing that a row may hold raises."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import write_picture
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ladder.pools.mapping import Columns, ImageLimits, Mapped, Mapping
+from ladder.records import AnswerType, Item, Reject
+
+COLUMNS = Columns(id="id", options="options", split="split", subject="topic", meta=("extra",))
+
+
+def mapped(root: Path, **row: Any) -> Mapped | Reject:
+    full = {"question": "How many?", "answer": "3"} | row
+    return Mapping("src", root, COLUMNS, ImageLimits())(7, full)
+
+
+def item(root: Path, **row: Any) -> Item:
+    found = mapped(root, **row)
+    assert isinstance(found, Mapped), found
+    return found.item
+
+
+def reason(root: Path, **row: Any) -> str:
+    found = mapped(root, **row)
+    assert isinstance(found, Reject)
+    assert (found.source, found.stage) == ("src", "import")
+    return found.reason
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"question": ""}, "question_missing"),
+        ({"question": None}, "question_missing"),
+        ({"question": " <image> "}, "question_missing"),
+        ({"answer": ""}, "gold_missing"),
+        ({"answer": None}, "gold_missing"),
+        ({"options": "A, B"}, "options_unreadable"),
+        ({"options": {"A": "1"}}, "options_unreadable"),
+        ({"options": [str(i) for i in range(27)]}, "too_many_options"),
+        ({"image": "absent.png"}, "image_missing"),
+        ({"image": "../a.png"}, "image_outside_root"),
+        ({"image": ["a.png", "text.png"]}, "image_unreadable"),
+        ({"image": "tiny.png"}, "image_too_small"),
+        ({"image": {"bytes": "x"}}, "image_missing"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_its_reason(tmp_path: Path, row: dict[str, Any], expected: str) -> None:
+    write_picture(tmp_path / "pool" / "a.png")
+    write_picture(tmp_path / "pool" / "tiny.png", size=(7, 30))
+    (tmp_path / "pool" / "text.png").write_text("no image")
+    assert reason(tmp_path / "pool", **row) == expected
+
+
+def test_a_reject_says_which_row_it_was(tmp_path: Path) -> None:
+    with_id, without = mapped(tmp_path, answer="", id="q-1"), mapped(tmp_path, answer="")
+    assert isinstance(with_id, Reject)
+    assert isinstance(without, Reject)
+    assert (with_id.source_id, with_id.row) == ("q-1", 7)
+    assert without.source_id == "7"
+
+
+def test_columns_go_where_the_mapping_says(tmp_path: Path) -> None:
+    got = item(
+        tmp_path, id=12, options=["red", 4], answer="B", split="train", topic="colour", extra={"a": [1]}
+    )
+    assert (got.source, got.source_id, got.split, got.subject) == ("src", "12", "train", "colour")
+    assert (got.options, got.gold, got.answer_type) == (("red", "4"), "B", AnswerType.OPTION)
+    assert got.meta == {"extra": {"a": [1]}}
+    assert Item.from_row(got.row()) == got
+
+
+def test_absent_columns_are_empty(tmp_path: Path) -> None:
+    got = item(tmp_path)
+    assert (got.images, got.options, got.split, got.subject, got.meta) == ((), (), None, None, {})
+
+
+@pytest.mark.parametrize(
+    ("question", "images", "expected"),
+    [
+        ("How many?", 0, "How many?"),
+        ("How many?", 1, "<image>How many?"),
+        ("How many?", 2, "<image><image>How many?"),
+        ("In <image> how many?", 1, "In <image> how many?"),
+        ("<image1> or <image 2>?", 2, "<image> or <image>?"),
+        ("<image1> or <image 2>?", 1, "<image> or <image>?"),  # the audit's affair
+    ],
+)
+def test_placeholders_take_one_form_and_stand_first_where_there_are_none(
+    tmp_path: Path, question: str, images: int, expected: str
+) -> None:
+    paths = [write_picture(tmp_path / f"{i}.png", seed=i).name for i in range(images)]
+    assert item(tmp_path, question=question, image=paths).question == expected
+
+
+def test_images_keep_their_order(tmp_path: Path) -> None:
+    for i in range(3):
+        write_picture(tmp_path / f"{i}.png", seed=i)
+    forward = item(tmp_path, image=["0.png", "1.png", "2.png"]).images
+    assert item(tmp_path, image=["2.png", "1.png", "0.png"]).images == forward[::-1]
+    assert len(set(forward)) == 3
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["id", "question", "answer", "options", "image", "split", "extra"]), json_values
+    )
+)
+def test_any_row_becomes_an_item_or_a_reject(row: dict[str, Any]) -> None:
+    found = Mapping("src", Path("/nowhere"), COLUMNS, ImageLimits())(0, row)
+    if isinstance(found, Mapped):
+        assert found.item.row()["gold"]
+    else:
+        assert found.reason

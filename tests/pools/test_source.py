@@ -1,0 +1,88 @@
+"""A pool as declared: what is read, in which order, and when it counts as changed."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import write_picture, write_rows
+
+from ladder.errors import BadInput, LadderError
+from ladder.pools.mapping import ImageLimits, Mapped
+from ladder.pools.source import Pool, PoolSettings
+from ladder.records import Reject
+
+
+def pool(root: Path, name: str = "p", **more: Any) -> Pool:
+    return Pool(PoolSettings(root=str(root), **more), ImageLimits(), name, root)
+
+
+def row(number: int, **more: Any) -> dict[str, Any]:
+    return {"question": f"What is {number}?", "answer": str(number)} | more
+
+
+def test_rows_come_in_order_over_files_and_chunks_good_and_bad(tmp_path: Path) -> None:
+    write_rows(tmp_path, [row(0), "{broken", *(row(i) for i in range(2, 1200))])
+    (tmp_path / "z.jsonl").write_text('{"question": "", "answer": "1"}\n')
+    found = list(pool(tmp_path).read())
+    assert len(found) == 1201
+    assert [f.item.gold for f in found if isinstance(f, Mapped)] == ["0", *map(str, range(2, 1200))]
+    assert [(f.row, f.reason) for f in found if isinstance(f, Reject)] == [
+        (1, "row_unreadable"),
+        (1200, "question_missing"),
+    ]
+
+
+def test_the_source_is_the_pools_own_or_the_pipelines_name(tmp_path: Path) -> None:
+    write_rows(tmp_path, [row(0)])
+    for declared, expected in ((None, "pipeline"), ("upstream", "upstream")):
+        (found,) = pool(tmp_path, name="pipeline", source=declared).read()
+        assert isinstance(found, Mapped)
+        assert found.item.source == expected
+
+
+def test_only_the_files_that_are_named_are_read(tmp_path: Path) -> None:
+    write_rows(tmp_path / "sub", [row(1)])
+    write_rows(tmp_path, [row(0)])
+    (tmp_path / "folder.jsonl").mkdir()
+    assert len(list(pool(tmp_path).read())) == 1
+    assert len(list(pool(tmp_path, files=("**/*.jsonl",)).read())) == 2
+    assert len(list(pool(tmp_path, files=("*.jsonl", "rows.*")).read())) == 1
+
+
+def test_a_pool_counts_as_changed_when_files_or_mapping_do(tmp_path: Path) -> None:
+    write_rows(tmp_path, [row(0)])
+    first = pool(tmp_path).fingerprint()
+    assert pool(tmp_path).fingerprint() == first
+    others = {
+        pool(tmp_path, columns={"question": "answer"}).fingerprint(),
+        pool(tmp_path, licence="mit").fingerprint(),
+        Pool(PoolSettings(root=str(tmp_path)), ImageLimits(max_pixels=9), "p", tmp_path).fingerprint(),
+    }
+    write_rows(tmp_path, [row(0), row(1)])
+    others.add(pool(tmp_path).fingerprint())
+    os.utime(tmp_path / "rows.jsonl", (1, 1))
+    others.add(pool(tmp_path).fingerprint())
+    assert len(others | {first}) == 6
+
+
+def test_a_pool_that_is_not_there_is_told_with_a_way_out(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"does not exist; .*--set pool\.root"):
+        pool(tmp_path / "nowhere").check()
+    with pytest.raises(BadInput, match=r"has no file \*\.jsonl"):
+        pool(tmp_path).check()
+
+
+def test_an_embedded_pool_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LadderError, match="cannot make the pool"):
+        pool(tmp_path / "file" / "pool", make={}).prepare()
+
+
+def test_one_bad_image_of_many_is_one_reject(tmp_path: Path) -> None:
+    write_picture(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    write_rows(tmp_path, [row(i, image="b.png" if i == 3 else "a.png") for i in range(6)])
+    found = list(pool(tmp_path).read())
+    assert [f.reason for f in found if isinstance(f, Reject)] == ["image_unreadable"]
+    assert sum(isinstance(f, Mapped) for f in found) == 5

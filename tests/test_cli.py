@@ -1,0 +1,265 @@
+"""The command line: bad input is told in one line with exit code 2, data goes to stdout and nothing else does."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+from helpers import K, digits_overrides, run_ladder, write_rows
+
+import ladder.cli
+from ladder.cli.app import app
+from ladder.store import Store
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """The command in this process, from an empty directory: exit code, stdout, stderr."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["ladder", *map(str, arguments)])
+        code = 0
+        try:
+            ladder.cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return command
+
+
+def told(result: tuple[int, str, str], code: int = 2) -> str:
+    """The one line that is told of a failure."""
+    assert result[0] == code, result
+    assert result[1] == ""
+    (line,) = result[2].splitlines()
+    assert line.startswith("ladder: ")
+    return line
+
+
+def written(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+
+
+def pipeline(folder: Path, text: str) -> str:
+    (folder / "own.toml").write_text(text)
+    return str(folder / "own.toml")
+
+
+OWN = 'name = "own"\n[pool]\nroot = "pool"\n[model]\nname = "digits"\n'
+
+BAD_BUILDS: dict[str, tuple[list[str], str]] = {
+    "missing pipeline file": (["./none.toml"], "no file none.toml"),
+    "pipeline of another name": (["digist"], "did you mean 'digits'"),
+    "unknown key": (["digits", "--set", "sampling.kk=3"], "did you mean 'sampling.k'"),
+    "bad value": (["digits", "--set", "sampling.k=0"], "sampling.k"),
+    "override without a value": (["digits", "--set", "sampling.k"], "key=value"),
+    "malformed TOML": (["BROKEN"], "not valid TOML"),
+    "missing pool": (["OWN"], "the pool pool does not exist"),
+    "pool without files": (["OWN", "--set", "pool.root=EMPTY"], "has no file *.jsonl"),
+    "model that is none": (["digits", "--set", "model.name=digit"], "no model 'digit'"),
+    "model that is no directory of one": (["digits", "--set", "model.name=EMPTY"], "it has no config.json"),
+    "model that sees nothing": (["digits", "--set", "model.name=TEXT_MODEL"], "no vision-language model"),
+    "template that is none": (["digits", "--set", "prompt.template=brie"], "no prompt template 'brie'"),
+    "unknown option": (["digits", "--seeed", "1"], "No such option"),
+    "no pipeline": ([], "Missing argument"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_BUILDS)
+def test_a_build_from_bad_input_says_so_in_one_line_and_writes_nothing(
+    run: Run, tmp_path: Path, case: str
+) -> None:
+    arguments, expected = BAD_BUILDS[case]
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "broken.toml").write_text("name = ")
+    places = {
+        "OWN": pipeline(tmp_path, OWN), "EMPTY": str(tmp_path / "empty"), "TEXT_MODEL": str(tmp_path / "text"),
+        "BROKEN": str(tmp_path / "broken.toml"),
+    }  # fmt: skip
+    for name, place in places.items():
+        arguments = [argument.replace(name, place) for argument in arguments]
+    before = written(tmp_path)
+    assert expected in told(run("build", *arguments, "--out", str(tmp_path / "out")))
+    assert written(tmp_path) == before
+
+
+def test_a_ladder_is_not_built_over_something_else(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("mine")
+    before = written(tmp_path)
+    assert "holds something that is no ladder" in told(run("build", "digits", "--out", tmp_path / "full"))
+    assert "is a file" in told(run("build", "digits", "--out", tmp_path / "full" / "thesis.tex"))
+    told(run("build", "digits", "--out", tmp_path / "full" / "thesis.tex" / "x"), code=1)
+    assert written(tmp_path) == before
+
+
+def test_a_second_builder_is_told_who_the_first_one_is(run: Run, ladder: Path, digits_pool: Path) -> None:
+    overrides = [f"--set={o}" for o in digits_overrides(digits_pool, sampling__k=K + 1)]
+    with Store.open(ladder).building("build"):
+        line = told(run("build", "digits", "--out", ladder, *overrides))
+    assert f"is being built by `ladder build`, process {os.getpid()} on " in line
+
+
+@pytest.mark.parametrize("verb", ["sample", "sql"])
+def test_what_is_no_ladder_is_told(run: Run, tmp_path: Path, verb: str) -> None:
+    more = ["SELECT 1"] if verb == "sql" else []
+    assert "is not a ladder" in told(run(verb, tmp_path, *more))
+    assert "is not a ladder" in told(run(verb, tmp_path / "none", *more))
+
+
+@pytest.mark.parametrize("verb", ["train", "eval"])
+def test_what_is_no_split_is_told(run: Run, built: Path, verb: str) -> None:
+    assert "is not a split" in told(run(verb, built))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--strategy", "best"], "'neuraladder', 'shuffled'"),
+        (["--set", "probe.per_teir=3"], "did you mean 'probe.per_tier'"),
+        (["--set", "strategy.weigths=[1]"], "did you mean 'strategy.weights'"),
+        (["--set", "strategy.weights=[1,1]"], "strategy: weights"),
+        (["--set", "probe"], "key=value"),
+        (["--seed", "many"], "valid integer"),
+        (["--name", "../up"], "plain directory name"),
+    ],
+)
+def test_a_sample_of_bad_input_is_told_and_writes_nothing(
+    run: Run, built: Path, arguments: list[str], expected: str
+) -> None:
+    before = written(built)
+    assert expected in told(run("sample", built, *arguments))
+    assert written(built) == before
+
+
+@pytest.mark.parametrize("query", ["SELECT x FROM ladder", "SELEC", "", "DROP TABLE ladder", "SELECT 1/'a'"])
+def test_bad_sql_is_told_in_one_line(run: Run, built: Path, query: str) -> None:
+    told(run("sql", built, query))
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[]", '{"items": 3}', '{"items": [{"id": 1}]}', "\xff"])
+def test_what_is_no_evaluation_is_told(run: Run, tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "before.json"
+    if content is not None:
+        path.write_text(content, encoding="latin-1")
+    assert "is no evaluation" in told(run("compare", path, path))
+
+
+def test_wrong_parts_recipes_and_verbs_are_told(run: Run, ladder: Path) -> None:
+    run("sample", ladder, "--set", "probe.per_tier=1")
+    split = ladder / "splits" / "neuraladder"
+    assert "probe or train" in told(run("eval", split, "--part", "test"))
+    assert "did you mean 'observe-r1'" in told(
+        run("train", split, "--recipe", "observe-r2", "--out", ladder.parent / "run")
+    )
+    assert "No such command" in told(run("biuld"))
+    assert not (ladder.parent / "run").exists()
+
+
+def test_a_complete_ladder_is_told_as_such_and_its_json_is_one_object(
+    run: Run, ladder: Path, digits_pool: Path
+) -> None:
+    arguments = ["build", "digits", "--out", ladder, *(f"--set={o}" for o in digits_overrides(digits_pool))]
+    code, out, _ = run(*arguments)
+    assert code == 0
+    assert f"{ladder}: nothing to do, the ladder is complete" in out
+    code, out, _ = run(*arguments, "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert (report["path"], report["sampled"], report["new"]) == (str(ladder), 0, False)
+    assert sum(report["tiers"].values()) == report["items"]
+
+
+def test_a_sample_and_a_query_as_json_are_one_value_on_stdout(run: Run, ladder: Path) -> None:
+    code, out, err = run("sample", ladder, "--json", "--set", "probe.per_tier=1")
+    assert (code, err) == (0, "")
+    facts = json.loads(out)
+    assert Path(facts["path"]).is_dir()
+    assert facts["train_items"] > 0
+    code, out, err = run(
+        "sql", ladder, "SELECT 1 AS one, DATE '2020-01-01' AS day, NULL AS nothing", "--json"
+    )
+    assert (code, err) == (0, "")
+    assert json.loads(out) == [{"one": 1, "day": "2020-01-01", "nothing": None}]
+
+
+def test_a_query_prints_a_header_and_tab_separated_rows(run: Run, built: Path) -> None:
+    code, out, err = run("sql", built, "SELECT 1 AS one, 'x' AS two UNION ALL SELECT 2, 'y' ORDER BY 1")
+    assert (code, out, err) == (0, "one\ttwo\n1\tx\n2\ty\n", "")
+
+
+def test_the_command_in_a_process_of_its_own_behaves_the_same(tmp_path: Path) -> None:
+    """A pool that turns out unreadable only when it is read, and a plain success."""
+    write_rows(tmp_path / "pool", [])
+    shutil.move(tmp_path / "pool" / "rows.jsonl", tmp_path / "pool" / "rows.csv")
+    own = pipeline(tmp_path, OWN.replace('"pool"', '"pool"\nfiles = ["*.csv"]'))
+    failed = run_ladder("build", own, "--out", "out", cwd=tmp_path)
+    assert failed.returncode == 2
+    assert failed.stderr.splitlines() == [
+        "ladder: pool/rows.csv: a pool file is .jsonl or .json, not .csv"
+    ], failed
+    assert run_ladder("--help").returncode == 0
+
+
+def test_an_interrupt_ends_with_code_1_and_one_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ladder.build.build", interrupt)
+    assert "the same command goes on" in told(run("build", "digits", "--out", tmp_path / "x"), code=1)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ["torch", "transformers", "duckdb", "pyarrow", "numpy", "pandas", "pydantic", "datasets", "scipy"]
+    code = (
+        "import sys\nfrom ladder.cli import main\nsys.argv = ['ladder', '--help']\n"
+        f"try: main()\nfinally: print([m for m in {heavy} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+VERBS = {
+    "build": ["--json", "--model", "--out", "--seed", "--set"],
+    "sample": ["--json", "--name", "--seed", "--set", "--strategy"],
+    "train": ["--json", "--model", "--out", "--recipe", "--seed", "--set"],
+    "eval": ["--json", "--model", "--n", "--out", "--part", "--seed", "--set"],
+    "compare": ["--json"],
+    "sql": ["--json"],
+    "warmup": ["--seed", "--set"],
+    "demo": ["--json", "--out", "--seed"],
+}
+
+
+def test_verbs_and_options_are_frozen() -> None:
+    """Scripts depend on them: a change must be meant."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert {
+        name: sorted(o for p in command.params for o in p.opts if o.startswith("--") and o != "--help")
+        for name, command in commands.items()
+    } == VERBS
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verbs_help_begins_with_an_example(run: Run, verb: str) -> None:
+    code, out, err = run(verb, "--help")
+    assert (code, err) == (0, "")
+    first = out.split("\n\n")[1].strip()
+    assert first.startswith(f"Example:  ladder {verb} ")
+    assert run(verb, "-h")[1] == out
