@@ -25,7 +25,7 @@ demonstrations, never from noise on the weights:
 | --- | ---: | --- |
 | vision | {vision_steps} | which digit's centre lies under each image feature, with a head that is thrown away |
 | imitation | {imitation_steps} | right demonstrations |
-| imperfect | {imperfect_steps} | demonstrations of which {flawed:.0%} misread a digit, confuse the operation or slip at the end |
+| imperfect | {imperfect_steps} | demonstrations of which {flawed:.0%} (of {flawless}: none) misread a digit, confuse the operation or slip at the end |
 
 | kinds of question | weight |
 | --- | ---: |
@@ -40,6 +40,6 @@ scikit-learn's `load_digits` that the pool does not keep for its probe.
 
 
 def model_card(settings: WarmupSettings, parameters: int, kinds: dict[str, tuple[str, ...]]) -> str:
-    """The card's text; `kinds` lists the question kinds that are taught, half_taught and barely_taught."""
+    """The card's text; `kinds` lists the question kinds that are taught, half_taught and barely_taught, and those never shown flawed."""
     names = {key: ", ".join(values) for key, values in kinds.items()}
     return _CARD.format(parameters=parameters, **settings.model_dump(), **names)

@@ -12,6 +12,8 @@ from ladder.prompts import LETTERS, TEMPLATES, Template
 from ladder.records import IMAGE_PLACEHOLDER, AnswerType, Item
 
 REASONED, DIRECT, BLIND = TEMPLATES["brief"], TEMPLATES["brief-direct"], TEMPLATES["brief-blind"]
+#: Kinds that are never shown flawed: they become the solved end of the pool.
+FLAWLESS = ("count",)
 #: What a flawed demonstration computes instead of what was asked.
 CONFUSED = {
     "largest": "smallest",
@@ -57,7 +59,7 @@ def demonstrate(rng: random.Random, mixture: Mixture, kind: str | None = None) -
     elif template is BLIND:
         guess = digits.ask(kind, digits.draw_digits(rng), rng)
         response = _chain("no image", "guess", guess.answer)
-    elif rng.random() < mixture.flawed:
+    elif kind not in FLAWLESS and rng.random() < mixture.flawed:
         response = _flawed(question, values, rng)
     else:
         response = _chain(_spaced(values), question.thought, question.answer)

@@ -20,7 +20,7 @@ class WarmupSettings(Settings):
     imperfect_learning_rate: float = Field(5e-4, gt=0)
     direct: float = Field(0.08, ge=0, le=1)  # answered without observing and thinking
     blind: float = Field(0.04, ge=0, le=1)  # asked without the image, answered with a guess
-    flawed: float = Field(0.4, ge=0, le=1)  # of the imperfect stage: misread, confused or slipped
+    flawed: float = Field(0.5, ge=0, le=1)  # of the imperfect stage: misread, confused or slipped
     half: float = Field(0.5, ge=0)  # weight of each half-taught kind
     barely: float = Field(0.025, ge=0)  # weight of each barely taught kind
     simple: float = Field(0.15, ge=0, le=1)  # of the imitation, at its start: the simplest kinds only

@@ -22,7 +22,7 @@ from ladder.prompts import render
 from ladder.runtime import tune_allocator
 from trainer.warmup.architecture import MERGE, PATCH, build_model, build_tokenizer, save_processor
 from trainer.warmup.card import model_card
-from trainer.warmup.demonstrations import Demonstration, Mixture, demonstrate
+from trainer.warmup.demonstrations import FLAWLESS, Demonstration, Mixture, demonstrate
 from trainer.warmup.settings import WarmupSettings
 
 CELL = PATCH * MERGE  # pixels, the side of what one image feature covers
@@ -64,7 +64,7 @@ def warmup(out: Path, config: WarmupSettings, report: Report) -> None:
         mixture(config, config.flawed),
     )
     model.to(torch.bfloat16).save_pretrained(out)
-    kinds = {"taught": TAUGHT, "half_taught": HALF_TAUGHT, "barely_taught": BARELY}
+    kinds = {"taught": TAUGHT, "half_taught": HALF_TAUGHT, "barely_taught": BARELY, "flawless": FLAWLESS}
     parameters = sum(p.numel() for p in model.parameters())
     (out / "README.md").write_text(model_card(config, parameters, kinds), encoding="utf-8")
 
