@@ -35,7 +35,7 @@ class ProbeSettings(Settings):
 
     per_tier: int = Field(80, ge=0)
     split: str = "probe"
-    near_bits: int = Field(2, ge=0, le=64)
+    near_bits: int = Field(4, ge=0, le=64)
 
 
 class SampleSettings(Settings):

@@ -66,6 +66,9 @@ def build(
         typer.echo(f"{report.path}: {report.items:,} items, {report.sampled:,} rollouts sampled")
     for tier, count in report.tiers.items():
         typer.echo(f"  {tier:<10} {count:>8,}")
+    for name, count in (("truncated", report.truncated), ("judged too late", report.timeouts)):
+        if count:
+            typer.echo(f"  {count:,} rollouts {name}", err=True)
     for item_id, why in list(report.refused.items())[:3]:
         typer.echo(f"  not sampled: {item_id}: {why} ({len(report.refused)} in all)", err=True)
     return None

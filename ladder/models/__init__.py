@@ -60,15 +60,20 @@ def load_model(model_dir: Path, *, dtype: str, device: str) -> Any:
 
     read_vlm_config(model_dir)
     try:
-        model: Any = AutoModelForImageTextToText.from_pretrained(
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
             model_dir,
             dtype=getattr(torch, dtype),
             attn_implementation="sdpa",
             trust_remote_code=False,
             use_safetensors=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise BadInput(f"cannot load the model in {model_dir}: {error}") from None
+    model, loading = loaded
+    if loading["missing_keys"]:  # transformers would draw them at random and only warn
+        missing = sorted(loading["missing_keys"])
+        raise BadInput(f"the model in {model_dir} lacks {len(missing)} of its weights, such as {missing[0]}")
     return model.to(device).eval()
 
 

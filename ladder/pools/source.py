@@ -58,15 +58,27 @@ class Pool:
 
     def prepare(self) -> None:
         """Make an embedded pool if it is not there yet; raises BadInput where the pool does not exist."""
-        make = self._settings.make
-        if make is not None and not (self._root / "rows.jsonl").is_file():
-            from ladder.pools.digits import write_pool
-
-            try:
-                write_pool(self._root, items=make.items, probe_items=make.probe_items, seed=make.seed)
-            except OSError as error:
-                raise LadderError(f"cannot make the pool {self._root}: {error.strerror or error}") from None
+        if self._settings.make is not None:
+            self._make(self._settings.make)
         self.check()
+
+    def _make(self, make: MakeDigits) -> None:
+        """Write the embedded pool, with its settings beside it; raises BadInput where another one lies there."""
+        from ladder.pools.digits import write_pool
+
+        mark, wanted = self._root / "made.json", make.model_dump_json()
+        if (self._root / "rows.jsonl").is_file():
+            if mark.is_file() and mark.read_text(encoding="utf-8") != wanted:
+                raise BadInput(
+                    f"{self._root} holds a pool made with other settings (pool.make); choose another pool.root"
+                )
+            return
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            mark.write_text(wanted, encoding="utf-8")
+            write_pool(self._root, items=make.items, probe_items=make.probe_items, seed=make.seed)
+        except OSError as error:
+            raise LadderError(f"cannot make the pool {self._root}: {error.strerror or error}") from None
 
     def check(self) -> None:
         """Raises BadInput where there is nothing to read."""

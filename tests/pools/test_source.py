@@ -86,3 +86,11 @@ def test_one_bad_image_of_many_is_one_reject(tmp_path: Path) -> None:
     found = list(pool(tmp_path).read())
     assert [f.reason for f in found if isinstance(f, Reject)] == ["image_unreadable"]
     assert sum(isinstance(f, Mapped) for f in found) == 5
+
+
+def test_a_pool_made_with_other_settings_is_not_mistaken_for_ours(tmp_path: Path) -> None:
+    small = {"items": 11, "probe_items": 0}
+    pool(tmp_path / "made", make=small).prepare()
+    pool(tmp_path / "made", make=small).prepare()
+    with pytest.raises(BadInput, match="made with other settings"):
+        pool(tmp_path / "made", make=small | {"seed": 1}).prepare()
