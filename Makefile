@@ -4,8 +4,6 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 # With CI=true a missing CPU build of vLLM is a failure, otherwise the rest is tested without it.
 CI ?= false
-# OpenMP's threads spin while they wait, which costs everything else on the machine dearly.
-export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo test lint soak clean
 
