@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ladder.engines.base import Completion, Engine, Request, drive
 from ladder.records import Item, Outcome, Verdict
@@ -68,27 +68,37 @@ def roll_out(
 
     Sample j of draw s uses index s * G + j, so that every draw of an item has seeds of its own.
     """
-    requests = {}
+    requests: dict[str, Request] = {}
     for draw in draws:
         indices = range(draw.sequence * group, (draw.sequence + 1) * group)
         request = asked.request(store, items[draw.item_id], indices)
-        requests[str(draw.sequence)] = Request(
-            str(draw.sequence), request.prompt, request.sampling, request.indices, request.seeds
-        )
-    done: dict[tuple[str, int], tuple[Completion, str]] = {}
-    verdicts: dict[tuple[str, int], Verdict] = {}
-    by_sequence = {str(d.sequence): items[d.item_id] for d in draws}
+        requests[str(draw.sequence)] = replace(request, id=str(draw.sequence))  # an item may be drawn twice
+    item_of = {str(draw.sequence): items[draw.item_id] for draw in draws}
+    done: dict[_Sample, tuple[Completion, str]] = {}
+    verdicts: dict[_Sample, Verdict] = {}
     for completion in drive(engine, requests.values()):
-        key = (completion.request_id, completion.index)
+        sample = (completion.request_id, completion.index)
         text = asked.encoder.decode(completion.token_ids)
-        done[key] = (completion, text)
-        verifier.submit(key, text, by_sequence[completion.request_id])
+        done[sample] = (completion, text)
+        verifier.submit(sample, text, item_of[completion.request_id])
         verdicts.update(verifier.completed())
     verdicts.update(verifier.completed(block=True))
-    groups = []
-    for draw in draws:
-        request = requests[str(draw.sequence)]
-        keys = [(request.id, index) for index in request.indices]
-        responses = tuple(Response(done[k][1], done[k][0], verdicts[k]) for k in keys)
-        groups.append(JudgedGroup(draw, items[draw.item_id], request, responses))
-    return groups
+    return [
+        _judged(draw, item_of[str(draw.sequence)], requests[str(draw.sequence)], done, verdicts)
+        for draw in draws
+    ]
+
+
+_Sample = tuple[str, int]  # request id, sample index
+
+
+def _judged(
+    draw: Draw,
+    item: Item,
+    request: Request,
+    done: Mapping[_Sample, tuple[Completion, str]],
+    verdicts: Mapping[_Sample, Verdict],
+) -> JudgedGroup:
+    samples = [(request.id, index) for index in request.indices]
+    responses = tuple(Response(done[s][1], done[s][0], verdicts[s]) for s in samples)
+    return JudgedGroup(draw, item, request, responses)
