@@ -50,7 +50,7 @@ def _facts(store: Store, settings: BuildSettings, manifest: dict[str, Any], mark
         prior = connection.sql("SELECT a, b FROM priors").fetchall()[0]
         tiers = connection.sql(
             "SELECT tier, count(*), avg(pass_rate), avg(complexity), avg(tier_probability) "
-            "FROM ladder GROUP BY 1 ORDER BY avg(p_mean)"
+            "FROM ladder GROUP BY 1 ORDER BY avg(p_mean), 1"
         ).fetchall()
     return {
         "settings": settings,

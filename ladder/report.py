@@ -35,7 +35,7 @@ _TABLES = (
         "Tiers",
         ("tier", "items", "pass rate", "tokens"),
         "SELECT tier, count(*), round(avg(pass_rate), 3), round(avg(complexity), 1) FROM ladder "
-        "GROUP BY 1 ORDER BY avg(p_mean)",
+        "GROUP BY 1 ORDER BY avg(p_mean), 1",
     ),
     (
         "Levels (correct of 8)",
@@ -46,12 +46,12 @@ _TABLES = (
         "Subjects",
         ("subject", "items", "pass rate", "tokens"),
         "SELECT coalesce(subject, '-'), count(*), round(avg(pass_rate), 3), round(avg(complexity), 1) FROM ladder "
-        "GROUP BY 1 ORDER BY 3 DESC LIMIT 50",
+        "GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT 50",
     ),
     (
         "Rejects",
         ("reason", "items"),
-        "SELECT stage || '.' || reason, count(*) FROM rejects GROUP BY 1 ORDER BY 2 DESC",
+        "SELECT stage || '.' || reason, count(*) FROM rejects GROUP BY 1 ORDER BY 2 DESC, 1",
     ),
     (
         "Samples",

@@ -55,9 +55,11 @@ def load_model(model_dir: Path, *, dtype: str, device: str) -> Any:
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
+    from transformers.utils.logging import disable_progress_bar
 
     from ladder.encode import read_vlm_config
 
+    disable_progress_bar()  # progress lines are ours
     read_vlm_config(model_dir)
     try:
         loaded: Any = AutoModelForImageTextToText.from_pretrained(

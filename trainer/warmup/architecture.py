@@ -69,7 +69,9 @@ def build_tokenizer() -> Any:
 def build_model(tokenizer: Any) -> Any:
     """The model with fresh weights, from torch's global generator."""
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # progress lines are ours
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIALS}
     hidden, half = 128, HEAD_DIM // 2
     spatial = 3 * half // 8
