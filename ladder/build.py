@@ -192,5 +192,7 @@ def _result(
 def tier_counts(store: Store) -> dict[str, int]:
     """Items per tier, from hard to easy."""
     with catalogue(store) as connection:
-        rows = connection.sql("SELECT tier, count(*) FROM ladder GROUP BY 1 ORDER BY avg(p_mean), 1").fetchall()
+        rows = connection.sql(
+            "SELECT tier, count(*) FROM ladder GROUP BY 1 ORDER BY avg(p_mean), 1"
+        ).fetchall()
     return dict(rows)
