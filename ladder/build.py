@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from ladder.digest import fingerprint
 from ladder.encode import Encoder
 from ladder.engines import choose_engine, create_engine
 from ladder.engines.base import Sampling
+from ladder.identity import gold_digest
 from ladder.importing import import_pool, pool_of
 from ladder.models import model_fingerprint, resolve_model
 from ladder.progress import Stopwatch, say
@@ -98,7 +98,6 @@ def _sample(
     tune_allocator()
     with VerifierPool(settings.verify.workers, settings.verify.deadline) as verifier:
         recorder = Recorder(store, view, verifier, items)
-        start = time.monotonic()
         try:
             judge_stored(store, view, recorder, items)
             if missing_samples(store, view, list(items)):
@@ -109,13 +108,10 @@ def _sample(
                     engine.close()
         finally:
             recorder.close()
-        recorder.report.seconds = time.monotonic() - start
         return recorder.report
 
 
 def _has_work(store: Store, view: View, items: dict[str, Item]) -> bool:
-    from ladder.identity import gold_digest
-
     golds = {item_id: gold_digest(item) for item_id, item in items.items()}
     return bool(missing_samples(store, view, list(items)) or unjudged_rollouts(store, view, golds))
 

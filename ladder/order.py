@@ -59,17 +59,12 @@ class NeuraLadder(Settings):
 
     def arrange(self, items: Sequence[Scored], seed: int) -> list[Placed]:
         """The items kept, in training order."""
-        kept = self._kept(_sorted(items))
+        kept = _trainable(items, self.drop_unsolved, self.drop_solved_share)
         present = {LEVELS - item.level for item in kept}
         placed = [Placed(item, self._slot(item, present, seed)) for item in kept]
         if self.within_slot == "sorted":
             return sorted(placed, key=lambda p: p.slot)  # stable: (difficulty, complexity, id) inside
         return sorted(placed, key=lambda p: (p.slot, shuffle_key(seed, p.item.id)))
-
-    def _kept(self, items: list[Scored]) -> list[Scored]:
-        solved = sorted((i for i in items if i.level == LEVELS), key=lambda i: (i.complexity, i.id))
-        dropped = {i.id for i in solved[: math.floor(len(solved) * self.drop_solved_share)]}
-        return [i for i in items if i.id not in dropped and not (self.drop_unsolved and i.level == 0)]
 
     def _slot(self, item: Scored, present: set[int], seed: int) -> int:
         """The slot that an item goes to: its own level's place moved by an offset drawn from the weights, truncated and
@@ -95,13 +90,16 @@ class Shuffled(Settings):
 
     def arrange(self, items: Sequence[Scored], seed: int) -> list[Placed]:
         """The items that NeuraLadder keeps under the same settings, shuffled."""
-        same = NeuraLadder(drop_unsolved=self.drop_unsolved, drop_solved_share=self.drop_solved_share)
-        kept = same._kept(_sorted(items))
+        kept = _trainable(items, self.drop_unsolved, self.drop_solved_share)
         return [Placed(item, 0) for item in sorted(kept, key=lambda i: shuffle_key(seed, i.id))]
 
 
 Strategy = NeuraLadder | Shuffled
 
 
-def _sorted(items: Sequence[Scored]) -> list[Scored]:
-    return sorted(items, key=lambda i: (i.difficulty, i.complexity, i.id))
+def _trainable(items: Sequence[Scored], drop_unsolved: bool, drop_solved_share: float) -> list[Scored]:
+    """What any strategy trains on, from easy to hard: (difficulty, complexity, id)."""
+    solved = sorted((i for i in items if i.level == LEVELS), key=lambda i: (i.complexity, i.id))
+    dropped = {i.id for i in solved[: math.floor(len(solved) * drop_solved_share)]}
+    kept = [i for i in items if i.id not in dropped and not (drop_unsolved and i.level == 0)]
+    return sorted(kept, key=lambda i: (i.difficulty, i.complexity, i.id))

@@ -28,10 +28,6 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"  # missing, to be judged again; never wrong
 
 
-#: The outcomes that count towards n in pass rate = correct / n.
-COUNTED = (Outcome.CORRECT, Outcome.WRONG, Outcome.NO_ANSWER)
-
-
 class AnswerType(StrEnum):
     """How an answer is compared with its gold; see ladder.verify.compare."""
 

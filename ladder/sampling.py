@@ -31,7 +31,6 @@ class SamplingReport:
     tokens: int = 0
     truncated: int = 0
     timeouts: int = 0
-    seconds: float = 0.0
     refused: dict[str, str] = field(default_factory=dict)  # item id -> why the engine cannot take it
 
 

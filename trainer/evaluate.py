@@ -31,7 +31,6 @@ from ladder.store import Store
 from ladder.verify.pool import VerifierPool
 
 RESAMPLES = 2000
-MEASURES = ("mean", "greedy", "pass")
 
 
 @dataclass(frozen=True)

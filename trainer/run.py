@@ -37,7 +37,7 @@ from trainer.curriculum import Everything, SplitOrder
 from trainer.loop import Learner, draw_step, learn
 from trainer.policy import Policy
 from trainer.rollout import JudgedGroup, roll_out
-from trainer.track import JsonlTracker
+from trainer.track import JsonlTracker, Tracker
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def train(split: Split, model: ModelSettings, settings: TrainSettings, out: Path
         VerifierPool(1) as verifier,
         Progress("training", steps, "steps", done=first) as progress,
     ):
-        tracker = JsonlTracker(out / "metrics.jsonl", first)
+        tracker: Tracker = JsonlTracker(out / "metrics.jsonl", first)
         for step in range(first, steps):
             metrics = _step(world, learner, verifier, step, steps)
             tracker.log(step, metrics)

@@ -20,7 +20,6 @@ from PIL import Image as PILImage
 
 CANVAS = 56  # pixels, square
 DIGIT = 14  # pixels, a pasted digit, square
-MAX_DIGITS = CANVAS // DIGIT
 LETTERS = "ABCD"
 PROBE_DIGITS = 397  # of the 1,797 digit images, kept for probe canvases
 
