@@ -1,38 +1,85 @@
 """A raw row becomes an item, by a declarative mapping of its columns; or a reject with a reason code.
 
-Reasons: question_missing, gold_missing, options_unreadable, too_many_options, and those of ladder.images.
-Placeholders (`<image>`, `<image1>`, `<image 1>`) become one canonical form; where a question has none, its images
-come first.
+| reason | meaning |
+| --- | --- |
+| not_selected | `pool.where` leaves the row out |
+| question_missing | there is no question, or nothing but placeholders in it |
+| gold_missing | there is no answer |
+| gold_not_found | none of the ways of `pool.golds.extract` finds an answer in its cell |
+| gold_not_an_option | the answer's letter or index is none of the options' |
+| options_unreadable | options are neither a list nor lettered, or one of them is empty |
+| too_many_options | there are more options than letters |
+| answer_type_unknown | a column names no answer type |
+| tolerance_unreadable | a column states no tolerance |
+| cell_unreadable | a cell that should be a text is an object, a list, or no finite number |
+| text_too_long | a text has more than 100,000 characters |
+| text_unwritable | a text holds half a character, so that it cannot be written |
+| image_is_url | an image is a URL: nothing is fetched |
+| image_outside_root, image_missing, image_unreadable, image_too_small, ... | see ladder.images |
+
+Of the readers: row_unreadable, file_unreadable (the rest of a file is lost), file_outside_root. What columns settings
+name, see ladder.pools.cells; what becomes of placeholders, ladder.pools.pictures.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ladder.config import Settings
 from ladder.identity import item_id
-from ladder.images import ImageRejected, read_image
-from ladder.records import IMAGE_PLACEHOLDER, Image, Item, Reject
-from ladder.verify import infer_type
+from ladder.images import ImageRejected
+from ladder.pools.cells import CellError, columns_of, content, empty, fill, find, is_template, text
+from ladder.pools.golds import Gold, Golds, is_missing, read_gold, readable_tolerance
+from ladder.pools.options import OptionSettings, marked_options, read_options
+from ladder.pools.pictures import PLACEHOLDERS, Placed, image_places, load, place
+from ladder.pools.rows import BROKEN, REASON, Row
+from ladder.records import AnswerType, Image, Item, Reject
+from ladder.verify import answer_type, infer_type, settled_type
 
-_MAX_OPTIONS = 26  # one letter each
-_PLACEHOLDERS = re.compile(r"<image ?\d*>")
+__all__ = ["Columns", "Golds", "ImageLimits", "Mapped", "Mapping", "OptionSettings"]
+
+_OF_SEVERAL = (AnswerType.LIST, AnswerType.SEQUENCE, AnswerType.EXPRESSION)
 
 
 class Columns(Settings):
-    """Which column holds what; a name that a row lacks is as if it were empty."""
+    """Which column holds what; a name that a row lacks is as if it were empty.
+
+    A name may be a place inside a column ("metadata.split", "messages.role=user.content") or a template of columns
+    ("data/tables/{id}.png"); see ladder.pools.cells.
+    """
 
     id: str | None = None
     question: str = "question"
-    image: str | None = "image"  # a path below the pool's root, or a list of paths
-    options: str | None = None  # a list of texts
+    #: Paths below the pool's root (also without their suffix), bytes, base64, {bytes, path}, or a list of such; of
+    #: several columns each holds the image of its number.
+    image: str | tuple[str, ...] | None = "image"
+    composite: bool = False  # an image holds all that its question names: <image1>, <image2>, ...
+    options: str | tuple[str, ...] | None = (
+        None  # a list of texts, a text that lists them, or one column for each
+    )
     answer: str = "answer"
+    answer_type: str | None = (
+        None  # option, integer, number, ... or a usual other name; else told from the gold
+    )
+    unit: str | None = None  # the gold's, where it stands in a column of its own
+    tolerance: str | None = None  # 0.05 or "5%" (of the gold), "±0.1"
+    decimals: str | None = None  # places to which the answer is rounded (MathVista's `precision`)
     split: str | None = None
     subject: str | None = None
     meta: tuple[str, ...] = ()  # columns carried along as they are
+
+    def names(self) -> set[str]:
+        """All columns that are named, as a reader may leave out the others."""
+        named: set[str] = set(self.meta)
+        for setting in self.model_dump(exclude={"meta", "composite"}).values():
+            for one in [setting] if isinstance(setting, str) else setting or ():
+                named.update(columns_of(one))
+        return named
 
 
 class ImageLimits(Settings):
@@ -50,84 +97,144 @@ class Mapped:
     images: tuple[Image, ...]
 
 
-class _Rejected(Exception):
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason)
-        self.reason, self.detail = reason, detail
-
-
 @dataclass(frozen=True)
 class Mapping:
-    """The mapping of one pool: `source` names it, image paths lie below `root`."""
+    """The mapping of one pool: `source` names it, image paths lie below `root`; `where` says which rows are wanted."""
 
     source: str
     root: Path
     columns: Columns
     limits: ImageLimits
+    golds: Golds = field(default_factory=Golds)
+    options: OptionSettings = field(default_factory=OptionSettings)
+    where: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def __call__(self, number: int, row: dict[str, Any]) -> Mapped | Reject:
+    def __call__(self, number: int, row: Row) -> Mapped | Reject:
         """The item of the pool's `number`-th row, or its reject."""
+        if BROKEN in row:
+            return self._reject(str(number), number, row.get(REASON, "row_unreadable"), str(row[BROKEN]))
+        source_id = str(number)
         try:
-            return self._map(number, row)
-        except (_Rejected, ImageRejected) as why:
-            return Reject(self.source, self._source_id(number, row), number, "import", why.reason, why.detail)
+            source_id = self._cell(row, self.columns.id) or source_id
+            return self._map(source_id, row)
+        except (CellError, ImageRejected) as why:
+            return self._reject(source_id, number, why.reason, why.detail)
+        except RecursionError:
+            return self._reject(source_id, number, "cell_unreadable", "lists within lists")
 
-    def _map(self, number: int, row: dict[str, Any]) -> Mapped:
-        columns = self.columns
-        question = _text(row.get(columns.question))
-        if not _PLACEHOLDERS.sub("", question).strip():
-            raise _Rejected("question_missing")
-        gold = _text(row.get(columns.answer))
-        if not gold:
-            raise _Rejected("gold_missing")
-        options = _options(row.get(columns.options)) if columns.options else ()
-        paths = _paths(row.get(columns.image)) if columns.image else ()
-        images = tuple(
-            read_image(
-                self.root / path, self.root, max_pixels=self.limits.max_pixels, min_side=self.limits.min_side
-            )
-            for path in paths
-        )
-        question = _with_placeholders(question, len(images))
-        hashes = tuple(image.hash for image in images)
+    def _reject(self, source_id: str, number: int, reason: str, detail: str) -> Reject:
+        source_id, detail = (t.encode(errors="replace").decode() for t in (source_id, detail))
+        return Reject(self.source, source_id, number, "import", reason, detail)
+
+    def _map(self, source_id: str, row: Row) -> Mapped:
+        self._select(row)
+        placed, gold = self._asked(row)
         item = Item(
-            id=item_id(question, options, hashes),
-            question=question,
-            images=hashes,
-            options=options,
-            gold=gold,
-            answer_type=infer_type(gold, options),
+            id="",
+            question=placed.question,
+            images=(),
+            options=placed.options,
+            gold=gold.text,
+            answer_type=self._answer_type(row, gold, placed.options),
             source=self.source,
-            source_id=self._source_id(number, row),
-            split=_text(row.get(columns.split)) or None if columns.split else None,
-            subject=_text(row.get(columns.subject)) or None if columns.subject else None,
-            meta={name: row[name] for name in columns.meta if name in row},
+            source_id=source_id,
+            split=self._cell(row, self.columns.split),
+            subject=self._cell(row, self.columns.subject),
+            tolerance=self._tolerance(row),
+            unit=self._cell(row, self.columns.unit) or self.golds.unit,
+            meta={
+                name: _plain(value) for name in self.columns.meta if (value := find(row, name)) is not None
+            },
         )
-        return Mapped(item, images)
+        _check_writable(item)
+        # Last, for it costs most.
+        limits = {"max_pixels": self.limits.max_pixels, "min_side": self.limits.min_side}
+        images = tuple(load(found, self.root, **limits) for found in placed.images)
+        hashes = tuple(image.hash for image in images)
+        identity = item_id(item.question, item.options, hashes)
+        return Mapped(replace(item, id=identity, images=hashes), images)
 
-    def _source_id(self, number: int, row: dict[str, Any]) -> str:
-        return (_text(row.get(self.columns.id)) if self.columns.id else "") or str(number)
+    def _select(self, row: Row) -> None:
+        for column, wanted in self.where.items():
+            found = self._cell(row, column) or ""
+            if found not in wanted:
+                raise CellError("not_selected", f"{column} = {found[:60]}")
+
+    def _asked(self, row: Row) -> tuple[Placed, Gold]:
+        """Question and options with their images' places, and the gold."""
+        question = self._question(row)
+        if not PLACEHOLDERS.sub("", question).strip():
+            raise CellError("question_missing")
+        answer = (
+            find(row, self.columns.answer)
+            if not is_template(self.columns.answer)
+            else fill(row, self.columns.answer)
+        )
+        if is_missing(answer):
+            raise CellError("gold_missing")
+        options = self._options(row, question)
+        if self.options.inside == "cut" and options and (marked := marked_options(question)):
+            question = question[: marked[0]].strip()
+        gold = read_gold(answer, options, self.golds)
+        found = image_places(row, self.columns.image)
+        several = not isinstance(self.columns.image, str | None)
+        return place(question, options, found, several, self.columns.composite), gold
+
+    def _question(self, row: Row) -> str:
+        setting = self.columns.question
+        return fill(row, setting) if is_template(setting) else content(find(row, setting), setting)
+
+    def _options(self, row: Row, question: str) -> tuple[str, ...]:
+        columns = self.columns.options
+        if self.options.inside:
+            marked = marked_options(question)
+            return read_options(list(marked[1])) if marked else ()
+        if columns is None:
+            return ()
+        if isinstance(columns, str):
+            return read_options(find(row, columns), self.options.separator)
+        return read_options([find(row, column) for column in columns])
+
+    def _answer_type(self, row: Row, gold: Gold, options: Sequence[str]) -> AnswerType:
+        named = self._cell(row, self.columns.answer_type) or self.golds.answer_type
+        try:
+            kind = answer_type(named) if named is not None else None
+        except ValueError as error:
+            raise CellError("answer_type_unknown", str(error)) from None
+        if gold.answers > 1 and kind not in _OF_SEVERAL:
+            return AnswerType.SEQUENCE if self.golds.several == "sequence" else AnswerType.LIST
+        return infer_type(gold.text, options) if kind is None else settled_type(kind, gold.text, options)
+
+    def _tolerance(self, row: Row) -> str | None:
+        stated, decimals = self._cell(row, self.columns.tolerance), self._cell(row, self.columns.decimals)
+        if decimals is not None:
+            stated = f"{decimals.removesuffix('.0')} decimals"
+        try:
+            return readable_tolerance(stated) or self.golds.tolerance
+        except ValueError as error:
+            raise CellError("tolerance_unreadable", str(error)) from None
+
+    def _cell(self, row: Row, setting: str | None) -> str | None:
+        return fill(row, setting) or None if setting else None
 
 
-def _text(value: Any) -> str:
-    return "" if value is None else str(value).strip()
+def _plain(value: Any) -> Any:
+    """A cell as JSON may hold it; bytes are not carried along."""
+    if isinstance(value, bytes | bytearray):
+        return f"{len(value)} bytes"
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if empty(value) or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    if isinstance(value, bool | int | float | str):
+        return value
+    return text(value, "meta")
 
 
-def _options(value: Any) -> tuple[str, ...]:
-    if value in (None, "", []):
-        return ()
-    if not isinstance(value, list):
-        raise _Rejected("options_unreadable", f"a {type(value).__name__}, not a list")
-    if len(value) > _MAX_OPTIONS:
-        raise _Rejected("too_many_options", str(len(value)))
-    return tuple(_text(v) for v in value)
-
-
-def _paths(value: Any) -> tuple[str, ...]:
-    values = value if isinstance(value, list) else [value]
-    return tuple(str(v) for v in values if v not in (None, ""))
-
-
-def _with_placeholders(question: str, images: int) -> str:
-    text, found = _PLACEHOLDERS.subn(IMAGE_PLACEHOLDER, question)
-    return text if found or not images else IMAGE_PLACEHOLDER * images + text
+def _check_writable(item: Item) -> None:
+    try:
+        json.dumps(item.row(), ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise CellError("text_unwritable", ascii(str(error))[1:200]) from None

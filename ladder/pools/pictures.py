@@ -1,0 +1,204 @@
+"""The images of a row: what a cell holds of them (paths, bytes, base64, chat parts), and which placeholder is whose."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from ladder.images import MAX_SOURCE_BYTES, ImageRejected, is_url, read_image, read_image_bytes
+from ladder.pools.cells import Row, as_json, content, fields_of, find, is_template, role_of
+from ladder.pools.options import literal
+from ladder.records import IMAGE_PLACEHOLDER, Image
+
+#: Tried in this order where a path has no file as it stands.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
+#: `<image>`, `<image1>`, `<image 1>`, `<image_1>`, `<|image_1|>`, `<|image|>`.
+PLACEHOLDERS = re.compile(r"<(?:\|image[ _]?(\d{0,3})\||image[ _]?(\d{0,3}))>", re.IGNORECASE)
+#: How PNG, JPEG, GIF, WebP, BMP and TIFF begin in base64.
+_BASE64 = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk", "SUkq", "TU0AK")
+_BASE64_TEXT = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
+_SHORTEST_BASE64 = 64  # characters; no image is smaller, few paths are longer
+_MAX_DEPTH = 6
+_IMAGE_KEYS = ("bytes", "path", "image", "image_url", "url")
+
+Place = str | bytes  # a path or a text that holds the image; or its bytes
+
+
+class Placed(NamedTuple):
+    """A question with canonical placeholders, its options, and its images in the order of those."""
+
+    question: str
+    options: tuple[str, ...]
+    images: tuple[Place, ...]
+
+
+def image_places(row: Row, columns: str | Sequence[str] | None) -> list[Place | None]:
+    """Where a row's images are: one place for each of several columns (None where it is empty), or those of one."""
+    if columns is None:
+        return []
+    if not isinstance(columns, str):
+        return [next(iter(_places_of(row, column)), None) for column in columns]
+    return list(_places_of(row, columns))
+
+
+def _places_of(row: Row, column: str) -> Iterator[Place]:
+    if not is_template(column):
+        yield from _places(find(row, column))
+        return
+    filled = [column]
+    for name in fields_of(column):
+        cell = find(row, name)
+        texts = [content(v, name) for v in (cell if isinstance(cell, list) else [cell])]
+        filled = [path.replace(f"{{{name}}}", one) for path in filled for one in texts if one]
+    yield from filled
+
+
+def _places(value: Any, depth: int = 0) -> Iterator[Place]:
+    if depth > _MAX_DEPTH:
+        raise ImageRejected("image_unreadable", "lists within lists")
+    if isinstance(value, bytes | bytearray):
+        yield bytes(value)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _places(part, depth + 1)
+    elif isinstance(value, dict):
+        yield from _struct(value, depth)
+    elif isinstance(value, str) and value.strip():
+        listed = _listed(value.strip())
+        yield from _places(listed, depth + 1) if listed is not None else iter([value.strip()])
+    elif value is not None and not isinstance(value, str) and value == value:  # NaN is not equal to itself
+        yield str(value)
+
+
+def _listed(text: str) -> list[Any] | None:
+    """The list that a text writes, as JSON or as Python does."""
+    found = (as_json(text) or literal(text)) if text.startswith("[") else None
+    return found if isinstance(found, list) else None
+
+
+def _struct(value: dict[str, Any], depth: int) -> Iterator[Place]:
+    """The image of {bytes, path}, {url}, of a chat part, or those of a turn."""
+    if role_of(value) is not None:
+        if role_of(value) in ("user", "human"):
+            yield from _places([part for part in _parts(value) if isinstance(part, dict)], depth + 1)
+    elif value.get("type") != "text":
+        found = [value[key] for key in _IMAGE_KEYS if value.get(key) is not None]
+        if not found and value.get("type") not in ("image", "image_url"):
+            raise ImageRejected("image_unreadable", f"an object of {', '.join(map(str, value))}"[:80])
+        yield from _places(found[0], depth + 1) if found else ()
+
+
+def _parts(turn: dict[str, Any]) -> list[Any]:
+    parts = turn.get("content", turn.get("value"))
+    return parts if isinstance(parts, list) else []
+
+
+def place(
+    question: str, options: tuple[str, ...], found: Sequence[Place | None], several: bool, composite: bool
+) -> Placed:
+    """Bring placeholders into one form, one for each image; where a question has none, its images come first.
+
+    Numbered placeholders name images: they are put in the order in which they are first mentioned, and what mentions
+    one again becomes words ("image 1"). Of `several` columns, those that no placeholder names are left out: they belong
+    to an explanation. A `composite` holds all that its question names in one picture: mentions become words.
+    """
+    images = tuple(image for image in found if image is not None)
+    mentions = [m[1] or m[2] or "" for text in (question, *options) for m in PLACEHOLDERS.finditer(text)]
+    numbers = list(dict.fromkeys(int(number) for number in mentions if number))
+    if composite and len(images) == 1 and len(numbers) > 1:
+        named = {number: number for number in numbers}
+        return Placed(IMAGE_PLACEHOLDER + _reworded(question, named), _each(options, named), images)
+    if not mentions:
+        return Placed(IMAGE_PLACEHOLDER * len(images) + question, options, images)
+    first = 0 if 0 in numbers else 1
+    if not all(mentions) or not all(n - first < len(found) and found[n - first] is not None for n in numbers):
+        return Placed(_plain(question), tuple(map(_plain, options)), images)
+    return _numbered(question, options, found, [n - first for n in numbers], first, several)
+
+
+def _numbered(
+    question: str,
+    options: tuple[str, ...],
+    found: Sequence[Place | None],
+    order: list[int],
+    first: int,
+    several: bool,
+) -> Placed:
+    seen: set[int] = set()
+
+    def mention(match: re.Match[str]) -> str:
+        index = int(match[1] or match[2]) - first
+        if index in seen:
+            return f"image {order.index(index) + 1}"
+        seen.add(index)
+        return IMAGE_PLACEHOLDER
+
+    question = PLACEHOLDERS.sub(mention, question)
+    options = tuple(PLACEHOLDERS.sub(mention, option) for option in options)
+    rest = [] if several else [i for i in range(len(found)) if i not in seen]
+    images = (found[i] for i in [*order, *rest])
+    return Placed(question, options, tuple(image for image in images if image is not None))
+
+
+def _plain(text: str) -> str:
+    return PLACEHOLDERS.sub(IMAGE_PLACEHOLDER, text)
+
+
+def _reworded(text: str, names: dict[int, int]) -> str:
+    return PLACEHOLDERS.sub(lambda m: f"image {names[int(m[1] or m[2])]}" if m[1] or m[2] else "", text)
+
+
+def _each(options: tuple[str, ...], names: dict[int, int]) -> tuple[str, ...]:
+    return tuple(_reworded(option, names) for option in options)
+
+
+def load(found: Place, root: Path, *, max_pixels: int, min_side: int) -> Image:
+    """The canonical image of a place below `root`. Raises ImageRejected: image_is_url, or a reason of ladder.images."""
+    data = found if isinstance(found, bytes) else _inline(found)
+    if data is not None:
+        return read_image_bytes(data, max_pixels=max_pixels, min_side=min_side)
+    path = _path(str(found))
+    return read_image(_with_suffix(root, path), root, max_pixels=max_pixels, min_side=min_side)
+
+
+def _inline(text: str) -> bytes | None:
+    """The bytes that a text holds as base64, with or without `data:` before them; None for a path."""
+    if text[:5].lower() == "data:":
+        head, _, text = text.partition(",")
+        if not head.lower().endswith(";base64"):
+            raise ImageRejected("image_unreadable", "a data URI that is not base64")
+    elif len(text) < _SHORTEST_BASE64 or not text.startswith(_BASE64) or not _BASE64_TEXT.fullmatch(text):
+        return None
+    if len(text) > 2 * MAX_SOURCE_BYTES:
+        raise ImageRejected("image_too_large", f"{len(text)} characters")
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ImageRejected("image_unreadable", f"base64: {error}") from None
+
+
+def _path(text: str) -> str:
+    if text[:7].lower() == "file://":
+        return unquote(text[7:])
+    if is_url(text):
+        raise ImageRejected("image_is_url", text[:200])
+    return text
+
+
+def _with_suffix(root: Path, path: str) -> Path:
+    """The file of that name, or of the name without its suffix; tried only below the root."""
+    whole, parts = root / path, PurePath(path)
+    if parts.is_absolute() or ".." in parts.parts or "\0" in path or len(path) > 4096:
+        return whole
+    try:
+        if not whole.is_file():
+            candidates = (whole.with_name(whole.name + suffix) for suffix in SUFFIXES)
+            return next((candidate for candidate in candidates if candidate.is_file()), whole)
+    except (OSError, ValueError):  # a name too long, or none
+        pass
+    return whole
