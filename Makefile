@@ -4,6 +4,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # With CI=true a missing CPU build of vLLM is a failure, otherwise the rest is tested without it.
 CI ?= false
+# A directory with the public pools that the verifier is measured on; what needs it is left out where it is not named.
+DATA ?=
 
 .PHONY: demo test lint soak clean
 
@@ -41,6 +43,9 @@ lint: .venv/test
 soak: .venv/test
 	$(BIN)/python benchmarks/kills.py 20
 	$(BIN)/python benchmarks/demo_seeds.py 0 1 2
+	$(BIN)/python benchmarks/verifier_fuzz.py 20000
+	$(BIN)/python benchmarks/verifier_agreement.py $(if $(DATA),--data $(DATA))
+	$(BIN)/python benchmarks/verifier_speed.py $(if $(DATA),--data $(DATA))
 
 clean:
 	rm -rf .venv ladder-demo

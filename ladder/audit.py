@@ -6,12 +6,12 @@
 | gold_unverifiable | the verifier cannot parse the gold, or not in time |
 | gold_fails_itself | the gold, rendered as a response, is not judged correct |
 | duplicate | the same question, options and pixels came before, with the same gold |
-| conflicting_gold | the same question, options and pixels with another gold: all of them are out |
+| conflicting_gold | the same question, options and pixels with a gold that is another answer: all of them are out |
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ladder.records import IMAGE_PLACEHOLDER, Item, Outcome, Reject
 from ladder.verify import renderings
@@ -22,8 +22,7 @@ STAGE = "audit"
 
 def audit(items: Mapping[int, Item], verifier: VerifierPool) -> tuple[list[Item], list[Reject]]:
     """Items (by the pool's row) that pass, in order, and rejects; needs them all, for an item's twin may come last."""
-    golds: dict[str, str] = {}
-    conflicts = {item.id for item in items.values() if golds.setdefault(item.id, item.gold) != item.gold}
+    conflicts = _conflicts(items.values(), verifier)
     seen: set[str] = set()
     problems: dict[int, tuple[str, str]] = {}
     for row, item in items.items():
@@ -36,6 +35,17 @@ def audit(items: Mapping[int, Item], verifier: VerifierPool) -> tuple[list[Item]
         for row, (reason, detail) in sorted(problems.items())
     ]
     return [item for row, item in items.items() if row not in problems], rejects
+
+
+def _conflicts(items: Iterable[Item], verifier: VerifierPool) -> set[str]:
+    """Ids of questions with golds of which one would not be right for the other."""
+    first: dict[str, Item] = {}
+    for item in items:
+        other = first.setdefault(item.id, item)
+        if other.gold != item.gold:
+            verifier.submit(item.id, f"<answer>{item.gold}</answer>", other)
+    judged = verifier.completed(block=True)
+    return {item_id for item_id, verdict in judged if verdict.outcome is not Outcome.CORRECT}
 
 
 def _problem(item: Item, conflicts: set[str], seen: set[str]) -> tuple[str, str] | None:
@@ -53,7 +63,7 @@ def _gold_problems(items: Mapping[int, Item], verifier: VerifierPool) -> dict[in
     """Render each gold as a response in several forms: the cheapest gate there is against a broken gold."""
     problems: dict[int, tuple[str, str]] = {}
     for row, item in items.items():
-        for response in renderings(item):
+        for response in renderings(item, verifier.policy):
             verifier.submit((row, response), response, item)
         for tag, verdict in verifier.completed():
             _note(problems, items, tag, verdict.outcome)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ladder import __version__, verify
-from ladder.digest import fingerprint
+from ladder import verify
+from ladder.derive import derive, tier_counts
 from ladder.encode import Encoder
 from ladder.engines import choose_engine, create_engine
 from ladder.engines.base import Sampling
@@ -16,22 +16,12 @@ from ladder.importing import import_pool, pool_of
 from ladder.models import model_fingerprint, resolve_model
 from ladder.progress import Stopwatch, say
 from ladder.prompts import template
-from ladder.publish import outputs_missing, publish
 from ladder.records import Item
 from ladder.runtime import quiet, terminable, tune_allocator
 from ladder.sampling import Asked, Recorder, SamplingReport, judge_stored, sample_missing
 from ladder.settings import BuildSettings
-from ladder.store import FORMAT_VERSION, MARKER, Store
-from ladder.store.catalogue import (
-    View,
-    build_catalogue,
-    catalogue,
-    facts_of,
-    missing_samples,
-    unjudged_rollouts,
-)
-from ladder.store.parts import write_text
-from ladder.verify.pool import VerifierPool
+from ladder.store import Store
+from ladder.store.catalogue import View, missing_samples, unjudged_rollouts
 
 
 @dataclass(frozen=True)
@@ -46,6 +36,7 @@ class BuildReport:
     tokens: int
     truncated: int
     timeouts: int
+    verifier: dict[str, int]  # what became of the cases: see ladder.verify.pool
     refused: dict[str, str]
     tiers: dict[str, int]
     new: bool
@@ -78,12 +69,12 @@ def build(settings: BuildSettings, out: Path) -> BuildReport:
             prompt=asked.prompt,
             model=model_fingerprint(model_dir),
             sampling=asked.sampling.fingerprint,
-            verifier=verify.fingerprint(),
+            verifier=verify.fingerprint(settings.verify.policy),
             k=settings.sampling.k,
         )
         report = _sample(settings, store, view, asked, model_dir)
         clock.lap("sample")
-        new = _derive(settings, store, view, manifest)
+        new = derive(settings, store, view, manifest)
         clock.lap("derive")
         return _result(store, manifest, report, new or report.sampled > 0 or report.judged > 0, clock.seconds)
 
@@ -96,7 +87,7 @@ def _sample(
         say(f"  nothing to sample: all {view.k} rollouts of {len(items):,} items are there")
         return SamplingReport()
     tune_allocator()
-    with VerifierPool(settings.verify.workers, settings.verify.deadline) as verifier:
+    with settings.verify.pool() as verifier:
         recorder = Recorder(store, view, verifier, items)
         try:
             judge_stored(store, view, recorder, items)
@@ -108,53 +99,12 @@ def _sample(
                     engine.close()
         finally:
             recorder.close()
-        return recorder.report
+        return replace(recorder.report, verifier=verifier.counts)
 
 
 def _has_work(store: Store, view: View, items: dict[str, Item]) -> bool:
     golds = {item_id: gold_digest(item) for item_id, item in items.items()}
     return bool(missing_samples(store, view, list(items)) or unjudged_rollouts(store, view, golds))
-
-
-def _derive(settings: BuildSettings, store: Store, view: View, manifest: dict[str, Any]) -> bool:
-    """Catalogue, tiers, card and report, if what they derive from changed or one is gone; True where it was done."""
-    state = fingerprint(
-        "state-1",
-        [
-            settings.model_dump(mode="json"),
-            vars(view),
-            manifest["number"],
-            [p.name for log in (store.rollouts, store.verdicts) for p in log.paths()],
-            __version__,
-        ],
-    )
-    if facts_of(store).get("state") == state and not outputs_missing(store):
-        return False
-    write_text(_build_toml(settings), store.path / MARKER)
-    facts = {
-        "state": state,
-        "name": settings.name,
-        "model": settings.model.name,
-        "model_fingerprint": view.model,
-        "prompt": settings.prompt.template,
-        "prompt_fingerprint": view.prompt,
-        "sampling_fingerprint": view.sampling,
-        "temperature": str(settings.sampling.temperature),
-        "max_tokens": str(settings.sampling.max_tokens),
-        "k": str(view.k),
-        "verifier": view.verifier,
-        "ladder_version": __version__,
-    }
-    build_catalogue(store, view, settings.tiers, facts)
-    publish(store, settings, manifest)
-    return True
-
-
-def _build_toml(settings: BuildSettings) -> str:
-    import tomli_w
-
-    head = {"format_version": FORMAT_VERSION, "ladder_version": __version__}
-    return tomli_w.dumps(head | {"build": settings.model_dump(mode="json", exclude_none=True)})
 
 
 def _say_import(manifest: dict[str, Any]) -> None:
@@ -178,17 +128,9 @@ def _result(
         tokens=report.tokens,
         truncated=report.truncated,
         timeouts=report.timeouts,
+        verifier=report.verifier,
         refused=report.refused,
         tiers=tier_counts(store),
         new=new,
         seconds=seconds,
     )
-
-
-def tier_counts(store: Store) -> dict[str, int]:
-    """Items per tier, from hard to easy."""
-    with catalogue(store) as connection:
-        rows = connection.sql(
-            "SELECT tier, count(*) FROM ladder GROUP BY 1 ORDER BY avg(p_mean), 1"
-        ).fetchall()
-    return dict(rows)

@@ -15,7 +15,8 @@ def item_id(question: str, options: Sequence[str], image_hashes: Sequence[str]) 
 
 def gold_digest(item: Item) -> str:
     """Digest of what a response is compared with: a corrected gold is judged anew, without sampling."""
-    return digest("gold-1", item.gold, item.answer_type, *item.options)[:16]
+    how = [f"{name}={value}" for name, value in (("tolerance", item.tolerance), ("unit", item.unit)) if value]
+    return digest("gold-1", item.gold, item.answer_type, *item.options, *how)[:16]
 
 
 def sample_seed(seed: int, item_id: str, prompt: str, sampling: str, index: int) -> int:

@@ -15,7 +15,6 @@ from ladder.records import Image, Item, Reject
 from ladder.settings import BuildSettings, VerifySettings
 from ladder.store import Store
 from ladder.store.parts import Writer
-from ladder.verify.pool import VerifierPool
 
 
 def pool_of(settings: BuildSettings) -> Pool:
@@ -28,12 +27,12 @@ def import_pool(store: Store, pool: Pool, judging: VerifySettings) -> dict[str, 
 
     The manifest is written last, so an interrupted import counts for nothing; images that are there are kept.
     """
-    fingerprint = f"{pool.fingerprint()}-{verify.fingerprint()}"
+    fingerprint = f"{pool.fingerprint()}-{verify.fingerprint(judging.policy)}"
     last = store.import_manifest()
     if last is not None and last["pool"] == fingerprint:
         return last
     items, rejects, rows = _read(store, pool)
-    with VerifierPool(judging.workers, judging.deadline) as verifier:
+    with judging.pool() as verifier:
         kept, failed = audit(items, verifier)
     rejects += failed
     item_part = store.items.append([item.row() for item in kept])

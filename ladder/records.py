@@ -34,7 +34,10 @@ class AnswerType(StrEnum):
     OPTION = "option"
     INTEGER = "integer"
     NUMBER = "number"
+    TIME = "time"
     WORD = "word"
+    LIST = "list"  # in any order
+    SEQUENCE = "sequence"  # in the given order
     EXPRESSION = "expression"
 
 
@@ -47,6 +50,17 @@ class Image:
     width: int  # pixels, as stored
     height: int
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a response is compared with: the gold and all that says how; see ladder.verify."""
+
+    gold: str
+    options: tuple[str, ...] = ()
+    answer_type: AnswerType = AnswerType.EXPRESSION
+    tolerance: str | None = None  # see ladder.verify.policy.Tolerance
+    unit: str | None = None  # the gold's, where it does not stand in the gold itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +77,14 @@ class Item:
     source_id: str
     split: str | None = None
     subject: str | None = None
+    tolerance: str | None = None
+    unit: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> Reference:
+        """What responses to it are compared with."""
+        return Reference(self.gold, self.options, self.answer_type, self.tolerance, self.unit)
 
     def row(self) -> dict[str, Any]:
         """The item as a row of ITEM_SCHEMA."""
@@ -73,7 +94,7 @@ class Item:
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Item:
         """The item of a row of ITEM_SCHEMA; further columns are ignored."""
-        known = {name: row[name] for name in cls.__slots__}
+        known = {name: row[name] for name in cls.__slots__ if name in row}
         return cls(
             **known
             | {
@@ -153,6 +174,8 @@ def item_schema() -> pa.Schema:
             ("source_id", pa.string()),
             ("split", pa.string()),
             ("subject", pa.string()),
+            ("tolerance", pa.string()),
+            ("unit", pa.string()),
             ("meta", pa.string()),
         ]
     )

@@ -32,6 +32,7 @@ class SamplingReport:
     truncated: int = 0
     timeouts: int = 0
     refused: dict[str, str] = field(default_factory=dict)  # item id -> why the engine cannot take it
+    verifier: dict[str, int] = field(default_factory=dict)  # what became of the cases: see ladder.verify.pool
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,12 @@ class Recorder:
 def judge_stored(store: Store, view: View, recorder: Recorder, items: dict[str, Item]) -> None:
     """Judge the stored rollouts that have no verdict against the current gold by this verifier, or only a timeout."""
     golds = {item_id: gold_digest(item) for item_id, item in items.items()}
-    for item_id, index, text, again in unjudged_rollouts(store, view, golds):
-        recorder.judge(RolloutKey(item_id, view.prompt, view.model, view.sampling, index), text, again)
-    recorder.collect(block=True)
+    todo = unjudged_rollouts(store, view, golds)
+    with Progress("judging", len(todo), "rollouts") as progress:
+        for item_id, index, text, again in todo:
+            recorder.judge(RolloutKey(item_id, view.prompt, view.model, view.sampling, index), text, again)
+            progress.advance()
+        recorder.collect(block=True)
 
 
 def sample_missing(

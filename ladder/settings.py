@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, PositiveInt
 
-from ladder.config import Settings
+from ladder.config import Settings, read_toml, validate
+from ladder.errors import BadInput
 from ladder.pools.mapping import ImageLimits
 from ladder.pools.source import PoolSettings
 from ladder.tiers import TierSettings
+from ladder.verify.policy import Policy
+from ladder.verify.pool import VerifierPool
 
 
 class ModelSettings(Settings):
@@ -51,10 +56,22 @@ class SamplingSettings(Settings):
 
 
 class VerifySettings(Settings):
-    """Worker processes for symbolic cases, and the hard deadline of a case in seconds."""
+    """Worker processes for symbolic cases, the hard deadline of a case in seconds, and the policy (docs/verifier.md)."""
 
     workers: PositiveInt = 1
     deadline: float = Field(2.0, gt=0)
+    format: Literal["lenient", "strict"] = "lenient"
+    missing_unit: Literal["accept", "reject"] = "accept"
+    percent: Literal["value", "number", "either"] = "value"
+
+    @property
+    def policy(self) -> Policy:
+        """What of this may change a verdict."""
+        return Policy(self.format, self.missing_unit, self.percent)
+
+    def pool(self) -> VerifierPool:
+        """A pool of workers as these settings have it, to be closed."""
+        return VerifierPool(self.workers, self.deadline, self.policy)
 
 
 class CardSettings(Settings):
@@ -91,3 +108,14 @@ class BuildSettings(Settings):
     tiers: TierSettings = TierSettings()
     card: CardSettings = CardSettings()
     train: TrainingSettings = TrainingSettings()
+
+
+def settings_of(ladder: Path, overrides: Iterable[str] = ()) -> BuildSettings:
+    """The settings that a ladder was built with; raises BadInput where its build did not come to an end."""
+    from ladder.store import MARKER
+
+    path = ladder / MARKER
+    built = read_toml(path).get("build")
+    if built is None:
+        raise BadInput(f"{ladder} was not built to its end: run `ladder build` again")
+    return validate(BuildSettings, built, overrides, where=str(path))

@@ -2,14 +2,16 @@
 
 import os
 import shutil
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from helpers import DIGITS, digits_settings
+from helpers import DIGITS, Run, digits_settings, hang
 from hypothesis import settings
 
 from ladder.build import build
+from ladder.cli import main
 from ladder.pools.digits import write_pool
 from ladder.runtime import prepare_environment
 
@@ -66,3 +68,29 @@ def ladder(built: Path, tmp_path: Path) -> Path:
 def pool(digits_pool: Path, tmp_path: Path) -> Path:
     """A copy of that pool, to be changed."""
     return Path(shutil.copytree(digits_pool, tmp_path / "pool"))
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verifier workers judge all expressions, and hang at the gold HANGING."""
+    hang(monkeypatch.setattr)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """The command in this process, from an empty directory: exit code, stdout, stderr."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["ladder", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return command

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,38 @@ import duckdb
 from PIL import Image as PILImage
 
 from ladder.config import load, shipped
+from ladder.records import AnswerType, Reference, Verdict
 from ladder.settings import BuildSettings
+from ladder.verify import Extracted, Policy, dispatcher, quick
 
 ROOT = Path(__file__).parents[1]
 K = 4
+Run = Callable[..., tuple[int, str, str]]  # see the fixture `run`
 DIGITS = {"pool.make.items": 33, "pool.make.probe_items": 22, "sampling.k": K}
+
+#: A gold at which verifier workers hang in a C call, under the fixture `hanging`, however good the verifier becomes.
+#: There, all expressions go to workers.
+HANGING = "\\int_0^1 \\Omega(x) dx"
+_HANG = f"""
+import ladder.verify.worker as worker
+decided = worker.decided
+def hang(found, reference, policy):
+    while reference.gold == {HANGING!r}:
+        3 ** 10_000_000
+    return decided(found, reference, policy)
+worker.decided = hang
+"""
+_MAIN = dispatcher._MAIN.replace("main(float", f"exec({_HANG!r}); main(float")
+
+
+def _quick(found: Extracted, reference: Reference, policy: Policy, known: bool = False) -> Verdict | None:
+    return None if reference.answer_type is AnswerType.EXPRESSION else quick(found, reference, policy, known)
+
+
+def hang(patch: Callable[[str, object], object]) -> None:
+    """What the fixture `hanging` patches."""
+    patch("ladder.verify.dispatcher._MAIN", _MAIN)
+    patch("ladder.verify.pool.quick", _quick)
 
 
 def digits_overrides(pool: Path, **more: Any) -> list[str]:
@@ -56,6 +83,15 @@ def run_ladder(*arguments: str, cwd: Path | None = None) -> subprocess.Completed
     return subprocess.run(
         ladder_command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=200, check=False
     )
+
+
+def told(result: tuple[int, str, str], code: int = 2) -> str:
+    """The one line that is told of a failure."""
+    assert result[0] == code, result
+    assert result[1] == ""
+    (line,) = result[2].splitlines()
+    assert line.startswith("ladder: ")
+    return line
 
 
 def rows_of(ladder: Path, sql: str) -> list[tuple[Any, ...]]:

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from helpers import HANGING
 
 from ladder.audit import audit
 from ladder.records import AnswerType, Item, Reject
-from ladder.verify import infer_type
+from ladder.verify import Policy, infer_type
 from ladder.verify.pool import VerifierPool
 
 
@@ -52,12 +53,19 @@ def test_a_sound_item_passes_unchanged(verifier: VerifierPool, item: Item) -> No
         (make("d", "C", ("red", "blue")), "gold_unverifiable"),
         (make("e", "\\frac{", ()), "gold_unverifiable"),
         (replace(make("f", "green"), answer_type=AnswerType.INTEGER), "gold_unverifiable"),
-        (make("g", "9**9**9**9"), "gold_fails_itself"),
+        (make("g", "see <think>this"), "gold_fails_itself"),
     ],
     ids=lambda value: value.id if isinstance(value, Item) else value,
 )
 def test_an_unsound_item_is_rejected_with_its_reason(verifier: VerifierPool, item: Item, reason: str) -> None:
     assert reasons(verifier, item) == {0: reason}
+
+
+def test_a_policy_that_takes_blocks_only_rejects_no_sound_item() -> None:
+    with VerifierPool(1, 20, Policy(format="strict")) as strict:
+        assert reasons(strict, make("a", "7"), make("b", "x + 1"), make("c", "C", ("red", "blue"))) == {
+            2: "gold_unverifiable"
+        }
 
 
 def test_of_equal_items_the_first_stays(verifier: VerifierPool) -> None:
@@ -69,20 +77,24 @@ def test_equal_items_with_different_golds_are_all_out(verifier: VerifierPool) ->
     assert found == dict.fromkeys((0, 2, 3), "conflicting_gold")
 
 
+def test_equal_items_whose_golds_are_the_same_answer_are_duplicates(verifier: VerifierPool) -> None:
+    found = reasons(
+        verifier,
+        make("a", "pillow, blanket"),
+        make("a", "blanket, pillow"),
+        make("b", "0.5"),
+        make("b", "1/2"),
+    )
+    assert found == dict.fromkeys((1, 3), "duplicate")
+
+
 def test_a_reject_carries_the_rows_number_in_the_pool_and_the_items_identity(verifier: VerifierPool) -> None:
     _, rejects = audit({5: make("a"), 9: make("b", "C", ("red", "blue"))}, verifier)
     assert rejects == [Reject("src", "id-b", 9, "audit", "gold_unverifiable", "C", "b")]
 
 
-def test_golds_that_never_finish_are_rejected_in_time_and_cost_only_themselves(
-    verifier: VerifierPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A rendering that is not its gold letter by letter makes the verifier compute."""
-    tower = "9^{9^{9^9}}"
-    monkeypatch.setattr(
-        "ladder.audit.renderings",
-        lambda item: [f"<answer>{'10' if item.gold == tower else item.gold}</answer>"],
-    )
-    assert reasons(verifier, make("a", "x + 1"), make("b", tower), make("c", "x + 2")) == {
-        1: "gold_unverifiable"
-    }
+@pytest.mark.usefixtures("hanging")
+def test_golds_that_never_finish_are_rejected_in_time_and_cost_only_themselves() -> None:
+    with VerifierPool(1, deadline=1.0) as verifier:
+        found = reasons(verifier, make("a", "x + 1"), make("b", HANGING), make("c", "x + 2"))
+    assert found == {1: "gold_unverifiable"}

@@ -181,9 +181,9 @@ def test_hostile_rows_cost_only_themselves(tmp_path: Path, capfd: pytest.Capture
     ]
     report = build(small(tmp_path / "pool", rows), tmp_path / "out")
     assert sorted(report.rejects) == [
-        "audit.placeholders_mismatch", "import.image_outside_root", "import.row_unreadable", "import.too_many_options"
+        "audit.placeholders_mismatch", "import.image_extreme_aspect", "import.image_outside_root", "import.row_unreadable", "import.too_many_options"
     ]  # fmt: skip
-    assert sorted(why.split()[0] for why in report.refused.values()) == ["absolute", "the", "the"]
+    assert sorted(why.split()[0] for why in report.refused.values()) == ["the", "the"]
     scored = rows_of(tmp_path / "out", "SELECT question, n FROM ladder ORDER BY 1")
     assert scored == [("Deep?", 2), ("What is 1 + 1?", 2)]
     assert report.sampled == 4

@@ -5,47 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import typer
-from helpers import K, digits_overrides, run_ladder, write_rows
+from helpers import K, Run, digits_overrides, run_ladder, told, write_rows
 
-import ladder.cli
 from ladder.cli.app import app
 from ladder.store import Store
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """The command in this process, from an empty directory: exit code, stdout, stderr."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-
-    def command(*arguments: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["ladder", *map(str, arguments)])
-        code = 0
-        try:
-            ladder.cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return command
-
-
-def told(result: tuple[int, str, str], code: int = 2) -> str:
-    """The one line that is told of a failure."""
-    assert result[0] == code, result
-    assert result[1] == ""
-    (line,) = result[2].splitlines()
-    assert line.startswith("ladder: ")
-    return line
 
 
 def written(folder: Path) -> list[str]:
@@ -205,12 +172,13 @@ def test_a_query_prints_a_header_and_tab_separated_rows(run: Run, built: Path) -
 def test_the_command_in_a_process_of_its_own_behaves_the_same(tmp_path: Path) -> None:
     """A pool that turns out unreadable only when it is read, and a plain success."""
     write_rows(tmp_path / "pool", [])
-    shutil.move(tmp_path / "pool" / "rows.jsonl", tmp_path / "pool" / "rows.csv")
-    own = pipeline(tmp_path, OWN.replace('"pool"', '"pool"\nfiles = ["*.csv"]'))
+    shutil.move(tmp_path / "pool" / "rows.jsonl", tmp_path / "pool" / "rows.xml")
+    own = pipeline(tmp_path, OWN.replace('"pool"', '"pool"\nfiles = ["*.xml"]'))
     failed = run_ladder("build", own, "--out", "out", cwd=tmp_path)
     assert failed.returncode == 2
     assert failed.stderr.splitlines() == [
-        "ladder: pool/rows.csv: a pool file is .jsonl or .json, not .csv"
+        "ladder: pool/rows.xml: a pool file is .jsonl, .json, .csv, .tsv, .parquet, .arrow or an image, not .xml; "
+        "or say what it is with pool.layout.format"
     ], failed
     assert run_ladder("--help").returncode == 0
 
@@ -241,6 +209,19 @@ VERBS = {
     "train": ["--json", "--model", "--out", "--recipe", "--seed", "--set"],
     "eval": ["--json", "--model", "--n", "--out", "--part", "--seed", "--set"],
     "compare": ["--json"],
+    "verify": [
+        "--answer",
+        "--deadline",
+        "--gold",
+        "--json",
+        "--option",
+        "--options",
+        "--set",
+        "--tolerance",
+        "--type",
+        "--unit",
+        "--workers",
+    ],
     "sql": ["--json"],
     "warmup": ["--seed", "--set"],
     "demo": ["--json", "--out", "--seed"],

@@ -19,16 +19,15 @@ from ladder.engines import create_engine
 from ladder.engines.base import Engine, Request, Sampling, drive
 from ladder.errors import BadInput
 from ladder.models import model_fingerprint, resolve_model
-from ladder.progress import Progress
+from ladder.progress import Progress, say
 from ladder.prompts import template
 from ladder.records import Item, Outcome
 from ladder.runtime import quiet, tune_allocator
 from ladder.sampling import Asked
 from ladder.score import pass_at
-from ladder.settings import BuildSettings
+from ladder.settings import BuildSettings, VerifySettings
 from ladder.splits import Split
 from ladder.store import Store
-from ladder.verify.pool import VerifierPool
 
 RESAMPLES = 2000
 
@@ -100,9 +99,9 @@ def evaluate(
     sampling = Sampling(settings.sampling.temperature or 1.0, settings.sampling.max_tokens)
     asked = Asked(encoder, template(settings.prompt.template), sampling, seed)
     try:
-        sampled = _judged(store, items, asked, n, engine, "evaluating")
+        sampled = _judged(store, items, asked, n, engine, settings.verify, "evaluating")
         greedy = Asked(encoder, asked.template, Sampling(0.0, sampling.max_tokens), seed)
-        best = _judged(store, items, greedy, 1, engine, "greedy")
+        best = _judged(store, items, greedy, 1, engine, settings.verify, "greedy")
     finally:
         engine.close()
     results = [
@@ -121,7 +120,13 @@ def evaluate(
 
 
 def _judged(
-    store: Store, items: Mapping[str, Item], asked: Asked, n: int, engine: Engine, name: str
+    store: Store,
+    items: Mapping[str, Item],
+    asked: Asked,
+    n: int,
+    engine: Engine,
+    judging: VerifySettings,
+    name: str,
 ) -> dict[str, list[tuple[bool, int]]]:
     """(correct, tokens) of each sample of each item; a truncated response is wrong."""
     out: dict[str, list[tuple[bool, int]]] = {item_id: [] for item_id in items}
@@ -130,7 +135,7 @@ def _judged(
         for item in items.values():
             yield asked.request(store, item, range(n))
 
-    with VerifierPool(1) as verifier, Progress(name, n * len(items), "rollouts") as progress:
+    with judging.pool() as verifier, Progress(name, n * len(items), "rollouts") as progress:
 
         def collect(block: bool) -> None:
             for (item_id, tokens, whole), verdict in verifier.completed(block=block):
@@ -142,6 +147,8 @@ def _judged(
             collect(block=False)
             progress.advance()
         collect(block=True)
+    if verifier.timeouts:
+        say(f"  {name}: {verifier.timeouts:,} responses judged too late, which count as wrong")
     return out
 
 

@@ -26,7 +26,7 @@ from ladder.prompts import template
 from ladder.records import Item
 from ladder.runtime import quiet, terminable, tune_allocator
 from ladder.sampling import Asked
-from ladder.settings import ModelSettings
+from ladder.settings import ModelSettings, settings_of
 from ladder.splits import Split
 from ladder.store import Store
 from ladder.store.parts import write_text
@@ -86,7 +86,7 @@ def train(split: Split, model: ModelSettings, settings: TrainSettings, out: Path
     metrics: dict[str, Any] = {}
     with (
         terminable(),
-        VerifierPool(1) as verifier,
+        settings_of(split.ladder).verify.pool() as verifier,
         Progress("training", steps, "steps", done=first) as progress,
     ):
         tracker: Tracker = JsonlTracker(out / "metrics.jsonl", first)

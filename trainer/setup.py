@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ladder.config import read_toml, shipped, validate
-from ladder.errors import BadInput
 from ladder.progress import say
-from ladder.settings import BuildSettings, ModelSettings
+from ladder.settings import BuildSettings, ModelSettings, settings_of
 from ladder.splits import Split
 from ladder.store import MARKER
 from trainer.config import TrainSettings
@@ -26,11 +25,7 @@ class Chosen:
 
 def build_settings_of(split: Split, overrides: Iterable[str] = ()) -> BuildSettings:
     """The settings that the split's ladder was built with."""
-    path = split.ladder / MARKER
-    built = read_toml(path).get("build")
-    if built is None:
-        raise BadInput(f"{split.ladder} was not built to its end: run `ladder build` again")
-    return validate(BuildSettings, built, overrides, where=str(path))
+    return settings_of(split.ladder, overrides)
 
 
 def settings_for(split: Split, model: str | None, recipe: str | None, overrides: Iterable[str]) -> Chosen:

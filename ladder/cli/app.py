@@ -199,6 +199,36 @@ def compare(
     return None
 
 
+@app.command(short_help="Judge an answer, a file of cases, or a ladder again.")
+def verify(
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="[CASES|LADDER]", help="A JSONL file (- is stdin), or a ladder's directory."),
+    ] = None,
+    gold: Annotated[str | None, typer.Option("--gold", help="The right answer, of one case.")] = None,
+    answer: Annotated[str | None, typer.Option("--answer", help="The response, or a bare answer.")] = None,
+    option: Annotated[list[str] | None, typer.Option("--option", help="An option's text; repeat it.")] = None,
+    options: Annotated[str | None, typer.Option("--options", help="red|green, or a JSON list.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="The answer type [default: inferred].")] = None,
+    tolerance: Annotated[str | None, typer.Option("--tolerance", help="5%, ±0.1 or 2 decimals.")] = None,
+    unit: Annotated[str | None, typer.Option("--unit", help="The gold's unit.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Worker processes.")] = None,
+    deadline: Annotated[float | None, typer.Option("--deadline", help="Seconds for a case.")] = None,
+    set_: Set = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON, a line for each case.")] = False,
+) -> None:
+    """Example:  ladder verify --gold "5 cm" --answer "50 mm"
+
+    Judge one answer; a file of cases, one JSON object a line with gold and response; or, after the verifier changed,
+    the stored rollouts of a ladder, without sampling anything.
+    """
+    from ladder.cli.verify import Judging, run
+
+    one = {"gold": gold, "response": answer, "option": option, "options": options, "answer_type": type_}
+    one |= {"tolerance": tolerance, "unit": unit}
+    run(what, one, Judging(tuple(set_ or ()), workers, deadline), json_)
+
+
 @app.command(short_help="SQL over a ladder's catalogue.")
 def sql(
     ladder: Annotated[Path, typer.Argument(help="A ladder's directory.")],

@@ -142,7 +142,7 @@ def missing_samples(store: Store, view: View, ids: Sequence[str]) -> list[tuple[
     wanted = pa.table({"item_id": list(ids), "place": list(range(len(ids)))})
     with duckdb.connect() as connection:
         connection.register("wanted", wanted)
-        rollouts = _parts(store.rollouts.paths(), _KEYS_ONLY)
+        rollouts = parts_sql(store.rollouts.paths(), _KEYS_ONLY)
         return connection.execute(
             f"""
             SELECT w.item_id, list(j ORDER BY j)
@@ -163,8 +163,10 @@ def unjudged_rollouts(store: Store, view: View, golds: dict[str, str]) -> list[t
     current = pa.table({"item_id": list(golds), "gold": list(golds.values())})
     with duckdb.connect() as connection:
         connection.register("golds", current)
-        rollouts = _parts(store.rollouts.paths(), f"{_KEYS_ONLY}, '' AS text")
-        verdicts = _parts(store.verdicts.paths(), f"{_KEYS_ONLY}, '' AS gold, '' AS verifier, '' AS outcome")
+        rollouts = parts_sql(store.rollouts.paths(), f"{_KEYS_ONLY}, '' AS text")
+        verdicts = parts_sql(
+            store.verdicts.paths(), f"{_KEYS_ONLY}, '' AS gold, '' AS verifier, '' AS outcome"
+        )
         return connection.execute(
             f"""
             WITH judged AS (
@@ -195,9 +197,9 @@ def _fill(
     items = store.load_items()
     golds = pa.table({"id": [i.id for i in items], "gold_digest": [gold_digest(i) for i in items]}, _GOLDS)
     connection.register("golds", golds)
-    parts = _parts(store.item_parts(), _EMPTY_ITEM)
+    parts = parts_sql(store.item_parts(), _EMPTY_ITEM)
     connection.execute(f"CREATE TABLE items AS SELECT * FROM {parts} JOIN golds USING (id)")
-    rejects = _parts(store.reject_parts(), _EMPTY_REJECT)
+    rejects = parts_sql(store.reject_parts(), _EMPTY_REJECT)
     connection.execute(f"CREATE TABLE rejects AS SELECT * FROM {rejects}")
     _views(connection, store, view)
     connection.execute(_COUNTS)
@@ -219,8 +221,8 @@ _EMPTY_REJECT = (
 
 
 def _views(connection: duckdb.DuckDBPyConnection, store: Store, view: View) -> None:
-    rollouts = _parts(store.rollouts.paths(), f"{_KEYS_ONLY}, 0 AS tokens, '' AS finish_reason")
-    verdicts = _parts(store.verdicts.paths(), f"{_KEYS_ONLY}, '' AS gold, '' AS verifier, '' AS outcome")
+    rollouts = parts_sql(store.rollouts.paths(), f"{_KEYS_ONLY}, 0 AS tokens, '' AS finish_reason")
+    verdicts = parts_sql(store.verdicts.paths(), f"{_KEYS_ONLY}, '' AS gold, '' AS verifier, '' AS outcome")
     key = ("prompt", "model", "sampling")
     connection.execute(_LATEST_ROLLOUTS.format(parts=rollouts), _named(view, *key, "k"))
     connection.execute(_LATEST_VERDICTS.format(parts=verdicts), _named(view, *key, "verifier"))
@@ -275,7 +277,7 @@ def _posterior_row(prior: Beta, tiers: TierSettings, correct: int, n: int) -> di
     }
 
 
-def _parts(paths: Sequence[Path], empty: str) -> str:
+def parts_sql(paths: Sequence[Path], empty: str) -> str:
     """SQL for the rows of some parts; `empty` gives the columns where there is no part."""
     if not paths:
         return f"(SELECT {empty} LIMIT 0)"

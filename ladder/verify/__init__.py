@@ -6,48 +6,60 @@ Rewards, formats and model judges are left out.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import cache
 
 from ladder.digest import fingerprint as _fingerprint
 from ladder.records import AnswerType, Item, Verdict
-from ladder.verify.compare import compare, infer_type, judge
+from ladder.verify.compare import decided, quick
 from ladder.verify.extract import Extracted, extract
+from ladder.verify.infer import answer_type, infer_type, settled_type
 from ladder.verify.options import option_index, option_letter
+from ladder.verify.policy import DEFAULT, Policy
 
 __all__ = [
+    "DEFAULT",
     "VERSION",
     "Extracted",
-    "compare",
+    "Policy",
+    "answer_type",
+    "decided",
     "extract",
     "fingerprint",
     "infer_type",
-    "judge",
+    "quick",
     "renderings",
+    "settled_type",
     "verify",
 ]
 
 #: Changes whenever any verdict may.
-VERSION = "1"
+VERSION = "2"
 
-_LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy")
+_LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy", "mpmath")
 
 
-def verify(response: str, item: Item) -> Verdict:
+def verify(response: str, item: Item, policy: Policy = DEFAULT) -> Verdict:
     """The verdict on a response. Never raises, whatever the text; may never end for a hostile expression."""
-    return judge(extract(response), item.gold, item.options, item.answer_type)
+    return decided(extract(response, policy), item.reference, policy)
 
 
 @cache
-def fingerprint() -> str:
-    """Identifies what decides verdicts: this verifier's version and those of the libraries it asks."""
+def fingerprint(policy: Policy = DEFAULT) -> str:
+    """Identifies what decides verdicts: this verifier's version, the policy, and the versions of the libraries it asks."""
     from importlib.metadata import version
 
-    return _fingerprint("verifier-1", {"verifier": VERSION} | {name: version(name) for name in _LIBRARIES})
+    versions = {name: version(name) for name in _LIBRARIES}
+    return _fingerprint("verifier-2", {"verifier": VERSION, "policy": asdict(policy)} | versions)
 
 
-def renderings(item: Item) -> list[str]:
-    """The gold as responses that a right answer could look like; a usable gold is correct in all of them."""
-    return list(dict.fromkeys(form for gold in _golds(item) for form in _forms(gold)))
+def renderings(item: Item, policy: Policy = DEFAULT) -> list[str]:
+    """The gold as responses that a right answer could look like under a policy; a usable gold is correct in all."""
+    golds = _golds(item)
+    if policy.missing_unit == "reject" and item.unit:
+        golds = [f"{gold} {item.unit}" for gold in golds]
+    forms = dict.fromkeys(form for gold in golds for form in _forms(gold))
+    return [form for form in forms if "<answer>" in form or policy.format == "lenient"]
 
 
 def _golds(item: Item) -> list[str]:

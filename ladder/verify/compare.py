@@ -1,92 +1,133 @@
-"""Compare an answer with its gold by answer type, and guess the type of a gold.
+"""Compare an answer with its gold by answer type: one rule per type (`RULES`), each in its own module.
 
-One rule per type (`RULES`), each in its own module: options, numeric, words, expressions. What an answer is and where
-it stands in a response is left to `ladder.verify.extract`; time limits, to `ladder.verify.pool`.
+`quick` tells what can be told in bounded time, `decided` everything. What an answer is and where it stands in a response
+is left to `ladder.verify.extract`; time limits, to `ladder.verify.pool`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
 
-from ladder.records import AnswerType, Outcome, Verdict
-from ladder.verify.expressions import EXPRESSION
-from ladder.verify.extract import Extracted
-from ladder.verify.notation import has_prose, latex
-from ladder.verify.numeric import INTEGER, NUMBER, parse_integer, parse_number
-from ladder.verify.options import OPTION
-from ladder.verify.rule import Rule, UnverifiableGold
+from ladder.records import AnswerType, Outcome, Reference, Verdict
+from ladder.verify.extract import Extracted, narrow
+from ladder.verify.lists import LIST, SEQUENCE
+from ladder.verify.policy import Policy, parse_tolerance
+from ladder.verify.rule import Judgement, Rule, UnverifiableGold
+from ladder.verify.rules import SCALARS
 from ladder.verify.text import plain
-from ladder.verify.words import WORD
 
-RULES: dict[AnswerType, Rule] = {
-    AnswerType.OPTION: OPTION,
-    AnswerType.INTEGER: INTEGER,
-    AnswerType.NUMBER: NUMBER,
-    AnswerType.WORD: WORD,
-    AnswerType.EXPRESSION: EXPRESSION,
-}
+RULES: dict[AnswerType, Rule] = SCALARS | {AnswerType.LIST: LIST, AnswerType.SEQUENCE: SEQUENCE}
+
+_Judge = Callable[[str, Any, Policy], Judgement | None]
 
 #: Longer answers (characters) are wrong: they are no answers but texts. Also bounds what a verdict keeps of them.
 MAX_ANSWER = 1_000
 
-_NO_WORDS = re.compile(r"[\\=<>^+*/|{}$%≤≥≠√°∠∵∴]")
-_DIGIT = re.compile(r"\d")
-_CONSTANTS = frozenset(("pi", "π", "e", "∞"))
 
-
-def infer_type(gold: str, options: Sequence[str]) -> AnswerType:
-    """The answer type of a gold: options if there are any, else what the gold itself is."""
-    if options:
-        return AnswerType.OPTION
-    value = parse_number(gold)
-    if value is not None:
-        integral = value.denominator == 1 and not re.search(r"[./%eE]|frac", plain(gold))
-        return AnswerType.INTEGER if integral else AnswerType.NUMBER
-    if parse_integer(gold) is not None:
-        return AnswerType.INTEGER
-    return AnswerType.WORD if _is_wording(plain(gold)) else AnswerType.EXPRESSION
-
-
-def _is_wording(text: str) -> bool:
-    """Words without mathematical signs; with digits or brackets only if there is a real word beside them."""
-    if not text or _NO_WORDS.search(text) or text.casefold() in _CONSTANTS:
-        return False
-    if has_prose(latex(text)):
-        return True
-    return not _DIGIT.search(text) and "(" not in text and any(map(str.isalpha, text))
-
-
-def compare(answer: str, gold: str, options: Sequence[str], answer_type: AnswerType) -> Verdict:
-    """The verdict on an extracted answer. Never raises; unbounded in time for expressions (see the pool)."""
-    kept = answer[:MAX_ANSWER]
+@lru_cache(maxsize=4096)
+def _read(reference: Reference, policy: Policy) -> Any:
+    """The gold, parsed once for all of its answers; the reason code (a str) of an unverifiable one."""
+    if not plain(reference.gold):
+        return "gold_empty"
+    if reference.tolerance is not None:
+        try:
+            parse_tolerance(reference.tolerance)
+        except ValueError:
+            return "gold_tolerance"
     try:
-        return _judged(answer, kept, gold, options, RULES[answer_type])
+        return RULES[reference.answer_type].read(reference, policy)
     except UnverifiableGold as reason:
-        return Verdict(Outcome.UNVERIFIABLE, kept, str(reason))
+        return str(reason)
+    except Exception:
+        return "gold_error"
+
+
+def quick(found: Extracted, reference: Reference, policy: Policy, known: bool = False) -> Verdict | None:
+    """The verdict where it can be told in bounded time, else None. Never raises.
+
+    `known` says that `decided` has seen this gold before and did not find it unverifiable; without that, a gold that
+    has to be parsed gives None whatever the answer is.
+    """
+    gold, rule = _read(reference, policy), RULES[reference.answer_type]
+    if isinstance(gold, str):
+        return _unverifiable(found, gold)
+    if rule.check is not None and not known:
+        return None
+    return _unread(found) or _told(found, gold, policy, rule.judge)
+
+
+def decided(found: Extracted, reference: Reference, policy: Policy) -> Verdict:
+    """The verdict, whatever work it takes: unbounded in time for hostile expressions (see the pool). Never raises."""
+    gold, rule = _read(reference, policy), RULES[reference.answer_type]
+    if isinstance(gold, str):
+        return _unverifiable(found, gold)
+
+    def judge(answer: str, gold: Any, policy: Policy) -> Judgement:
+        judgement = rule.judge(answer, gold, policy)
+        if judgement is None:
+            assert rule.decide is not None, reference.answer_type
+            judgement = rule.decide(answer, gold, policy)
+        return judgement
+
+    try:
+        if rule.check is not None:
+            rule.check(gold)
+        verdict = _unread(found) or _told(found, gold, policy, judge)
+    except UnverifiableGold as reason:
+        return _unverifiable(found, str(reason))
     except MemoryError:
-        return Verdict(Outcome.TIMEOUT, kept, "memory")
+        return Verdict(Outcome.TIMEOUT, _kept(found), "memory")
+    except Exception:
+        return _unverifiable(found, "gold_error")
+    assert verdict is not None
+    return verdict
 
 
-def _judged(answer: str, kept: str, gold: str, options: Sequence[str], rule: Rule) -> Verdict:
-    if not plain(gold):
-        raise UnverifiableGold("gold_empty")
-    reference = rule.read(gold, options)
-    if not plain(answer):
-        return Verdict(Outcome.NO_ANSWER, kept, "empty")
-    if len(answer) > MAX_ANSWER:
-        return Verdict(Outcome.WRONG, kept, "too_long")
-    right, how = rule.judge(answer, reference, options)
-    return Verdict(Outcome.CORRECT if right else Outcome.WRONG, kept, how)
+def _told(found: Extracted, gold: Any, policy: Policy, judge: _Judge) -> Verdict | None:
+    try:
+        return _compared(found, gold, policy, judge)
+    except MemoryError:
+        raise
+    except Exception:
+        # The boundary to whatever a model writes. Told by its reason, and wrong: it would end the same way every time.
+        return Verdict(Outcome.WRONG, _kept(found), f"{found.where}/error")
 
 
-def judge(found: Extracted, gold: str, options: Sequence[str], answer_type: AnswerType) -> Verdict:
-    """As compare, for what extraction found; the reason says where that stood and how it compared ("boxed/value")."""
-    verdict = compare(found.answer or "", gold, options, answer_type)
-    outcome = verdict.outcome
-    if outcome is Outcome.NO_ANSWER and found.where == "conflict":
-        outcome = Outcome.WRONG  # it did answer, more than once
-    reason = verdict.reason
-    if outcome in (Outcome.CORRECT, Outcome.WRONG):
-        reason = found.where if found.where == "conflict" else f"{found.where}/{reason}"
-    return Verdict(outcome, verdict.extracted, reason)
+def _compared(found: Extracted, gold: Any, policy: Policy, judge: _Judge) -> Verdict | None:
+    """The verdict on the answer as it stands or, if that is not right, on what its sentence states."""
+    answer = found.answer or ""
+    whole = judge(answer, gold, policy)
+    if whole is None or whole.right or (stated := narrow(answer)) == answer or not plain(stated):
+        return _verdict(found, answer, whole)
+    narrowed = judge(stated, gold, policy)
+    told = narrowed is None or narrowed.right
+    return _verdict(found, stated, narrowed) if told else _verdict(found, answer, whole)
+
+
+def _verdict(found: Extracted, answer: str, judgement: Judgement | None) -> Verdict | None:
+    """The reason says where the answer stood and how it compared ("boxed/value")."""
+    if judgement is None:
+        return None
+    outcome = Outcome.CORRECT if judgement.right else Outcome.WRONG
+    return Verdict(outcome, answer[:MAX_ANSWER], f"{found.where}/{judgement.how}")
+
+
+def _unread(found: Extracted) -> Verdict | None:
+    """The verdict on what cannot be an answer, whatever the gold is."""
+    if found.where == "conflict":
+        return Verdict(Outcome.WRONG, "", "conflict")  # it did answer, more than once
+    if not plain(found.answer or ""):
+        return Verdict(Outcome.NO_ANSWER, _kept(found), "empty")
+    if len(found.answer or "") > MAX_ANSWER:
+        return Verdict(Outcome.WRONG, _kept(found), f"{found.where}/too_long")
+    return None
+
+
+def _unverifiable(found: Extracted, reason: str) -> Verdict:
+    return Verdict(Outcome.UNVERIFIABLE, _kept(found), reason)
+
+
+def _kept(found: Extracted) -> str:
+    return (found.answer or "")[:MAX_ANSWER]

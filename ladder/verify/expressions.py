@@ -1,136 +1,200 @@
-r"""Mathematical expressions: equal as strings, or symbolically equal for math-verify.
+r"""The rule of mathematical expressions: equal as strings, or equal in meaning.
 
-math-verify alone is looser than a reward can be (measured with 0.9.0): units are dropped, 28% equals 28, a point equals
-a set, six decimals are enough, and letters commute so that "increasing" equals its anagrams. So expressions are given
-to it whole (never searched for a number in a text), with units kept, the rounding far below any written decimals,
-and only where both sides have the same brackets and percent signs; texts with words are compared as strings.
-
-Nothing here is bounded in time: `ladder.verify.pool` is. math_verify and sympy are imported at the first use.
+A text is read once into a form (`statement`), whose formulas (`formula`) are compared by their values (`evaluate`,
+`equality`). What is not read there is asked of math-verify (`library`). Texts with words are compared as strings.
+`judge` is bounded in time, `decide` and `equals_number` are not: `ladder.verify.pool` is. mpmath, math_verify and sympy
+are imported at the first use.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from typing import Any
+from fractions import Fraction
 
-from ladder.verify.notation import brackets, components, has_prose, latex, latex_key
-from ladder.verify.numeric import parse_number
-from ladder.verify.rule import Judgement, Options, Rule, UnverifiableGold
+from ladder.records import Reference
+from ladder.verify import library
+from ladder.verify.equality import Comparison, NeedsWork, readable
+from ladder.verify.exact import Inexact
+from ladder.verify.formula import Reading
+from ladder.verify.notation import has_prose, latex, restored, spelling_key
+from ladder.verify.policy import DEFAULT, Policy, Tolerance, parse_tolerance
+from ladder.verify.quantity import formula, quantity
+from ladder.verify.rule import Judgement, Rule, UnverifiableGold
+from ladder.verify.statement import Form, Ratio, Relation, Scalar, Text, read_form
+from ladder.verify.text import plain
+from ladder.verify.tree import symbols
+from ladder.verify.units import Unit, split_unit
+from ladder.verify.values import Undefined
 
 MAX_EXPRESSION = 1_000  # characters; longer answers are wrong, longer golds unverifiable
-_DECIMALS = 12  # of a float; what a double holds
-_DIGITS = 30  # for numeric evaluation
+#: Remarks of those who wrote the gold.
+_NOTE = re.compile(r" ?\((?:the )?(?:answers? (?:is|are) )?not unique\)", re.IGNORECASE)
+_NUMBER = re.compile(r"(?<![\w)}])\(([1-9])\)(?= ?[^\s),+*/^=-])")
+_LINE = " \x01 "  # a line's end, for what collapses blanks
+#: Two formulas or more with nothing between them.
+_SEGMENT = re.compile(r"(\$\$?)([^$]{1,300})\1")
+_SEGMENTS = re.compile(
+    r"\s{0,9}(?:(?:\$\$[^$]{1,300}\$\$|\$[^$]{1,300}\$)[\s\x01]{1,9}){1,20}(?:\$\$[^$]{1,300}\$\$|\$[^$]{1,300}\$)\s{0,9}"
+)
+_OPERATION = re.compile(r"\A\s*(?:[+*/^=<>,;]|\\(?:leq?|geq?|cdot|times))|[-+*/^=<>,;(\\]\s*\Z")
+#: What the rules for forms may raise on hostile input; what cannot be compared is not equal.
+_FAILURES = (ArithmeticError, ValueError, RecursionError, Undefined, Inexact)
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A gold: its key, its LaTeX, and its parsed parts (one, or those of a tuple); no parts where it holds words."""
+    """A gold: its key for equality as strings, its LaTeX and its form, and what it is compared with besides."""
 
     key: str
-    latex: str
-    parts: tuple[Any, ...]
+    text: str
+    form: Form
+    tolerance: Tolerance | None = None
+    unit: Unit | None = None
 
 
-@cache
-def _config() -> tuple[Any, ...]:
-    import logging
-
-    from latex2sympy2_extended.latex2sympy2 import NormalizationConfig
-    from math_verify import LatexExtractionConfig
-
-    # It warns, once per process, that its own timeout is off: ours bounds it.
-    logging.getLogger("math_verify").setLevel(logging.ERROR)
-    normalise = NormalizationConfig(
-        basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none", equations=False
-    )
-    return (LatexExtractionConfig(boxed_match_priority=-1, normalization_config=normalise),)
-
-
-def _parse(text: str) -> Any | None:
-    config = _config()
-    from math_verify import parse
-
-    if "__" in text:  # no mathematics, but the way from a parsed string to Python's internals
-        return None
-    found = parse(f"${text}$", config, fallback_mode="no_fallback", parsing_timeout=None)
-    return found[0] if len(found) == 1 else None
-
-
-def _parse_parts(text: str) -> tuple[Any, ...]:
-    # Part by part: math-verify reads (2, 1) as an open interval. A set stays whole, as its order does not matter.
-    texts = components(text[1:-1]) if brackets(text)[:1] in {"(", "["} else [text]
-    parsed = tuple(map(_parse, texts))
-    return () if any(part is None for part in parsed) else parsed
-
-
-@lru_cache(maxsize=256)
-def _read_text(gold: str) -> Expression:
-    text = latex(gold)
+def _read(reference: Reference, _: Policy) -> Expression:
+    if len(reference.gold) > MAX_EXPRESSION:
+        raise UnverifiableGold("gold_too_long")
+    text = _latex(reference.gold)
     if not text:
         raise UnverifiableGold("gold_empty")
-    if len(gold) > MAX_EXPRESSION:
-        raise UnverifiableGold("gold_too_long")
-    if has_prose(text):
-        return Expression(latex_key(gold), text, ())
-    parts = _parse_parts(text)
-    if not parts:
-        raise UnverifiableGold("gold_unreadable")
-    return Expression(latex_key(gold), text, parts)
+    tolerance = None if reference.tolerance is None else parse_tolerance(reference.tolerance)
+    unit = None if reference.unit is None else split_unit(f"1 {latex(reference.unit)}")[1]
+    return Expression(spelling_key(text), text, read_form(text), tolerance, unit)
 
 
-def _read(gold: str, _: Options) -> Expression:
-    return _read_text(gold)
+def _latex(text: str) -> str:
+    """The text in one LaTeX spelling; lines, and formulas side by side, as a list."""
+    text = plain(_NOTE.sub("", restored(text).strip("\n ").replace("\n", _LINE)))
+    numbered = _numbered(text)
+    if numbered:
+        return " ; ".join(map(_latex, numbered))
+    if _SEGMENTS.fullmatch(text):
+        return latex(" ; ".join(match[2] for match in _SEGMENT.finditer(text.replace(_LINE, " "))))
+    lines = [line for line in map(plain, text.split(_LINE)) if line]
+    if len(lines) > 1 and all(map(_is_whole, lines)):
+        return latex(" ; ".join(lines))
+    return latex(text.replace(_LINE, " "))
 
 
-def _judge(answer: str, gold: Expression, _: Options) -> Judgement:
+def _numbered(text: str) -> list[str]:
+    """The parts of an answer to several questions: (1) .. (2) ..; none where it is no such answer."""
+    pieces = _NUMBER.split(text)
+    parts, numbers = pieces[2::2], pieces[1::2]
+    counted = numbers == [str(i + 1) for i in range(len(numbers))]
+    return (
+        parts if len(parts) > 1 and counted and not pieces[0].strip() and all(map(str.strip, parts)) else []
+    )
+
+
+def _is_whole(line: str) -> bool:
+    """Whether a line can stand by itself: no bracket, formula or operation is left open."""
+    if "$" in line or "\\begin" in line or sum(map(line.count, "([{")) != sum(map(line.count, ")]}")):
+        return False
+    return not _OPERATION.search(line) and bool(re.search(r"\w", line))
+
+
+def _check(gold: Expression) -> None:
+    if has_prose(gold.text) or readable(gold.form) or library.is_readable(gold.text):
+        return
+    raise UnverifiableGold("gold_unreadable")
+
+
+def _judge(answer: str, gold: Expression, policy: Policy) -> Judgement | None:
     if len(answer) > MAX_EXPRESSION:
         return Judgement(False, "too_long")
-    if latex_key(answer) == gold.key:
+    text = _latex(answer)
+    unit_missing = gold.unit is not None and policy.missing_unit == "reject"
+    if spelling_key(text) == gold.key and gold.key and not unit_missing:
         return Judgement(True, "string")
-    text = _exact(answer)
-    if not gold.parts or has_prose(text) or not _same_form(text, gold.latex):
-        return Judgement(False, "form")
-    parts = _parse_parts(text)
-    if len(parts) != len(gold.parts):
-        return Judgement(False, "unreadable" if not parts else "form")
-    return Judgement(all(map(_equal, gold.parts, parts)), "symbolic")
-
-
-def _exact(answer: str) -> str:
-    """The answer's LaTeX, a decimal as a fraction: no decimal is equal to a root or to pi."""
-    value = parse_number(answer)
-    if value is None:
-        return latex(answer)
-    return str(value) if value.denominator == 1 else rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
-
-
-def _same_form(a: str, b: str) -> bool:
-    return brackets(a) == brackets(b) and ("%" in a) == ("%" in b)
-
-
-def _equal(gold: Any, answer: Any) -> bool:
-    from math_verify import verify
-
+    form = read_form(text)
     try:
-        return verify(
-            gold,
-            answer,
-            float_rounding=_DECIMALS,
-            numeric_precision=_DIGITS,
-            timeout_seconds=None,
-            raise_on_error=True,
-        )
-    except MemoryError:
-        raise
-    except Exception:
-        # sympy raises anything on hostile input (also RecursionError): what cannot be compared is not equal.
+        right = _compare(gold, form, policy, thorough=False)
+    except NeedsWork:
+        return None
+    if right:
+        return Judgement(True, "symbolic")
+    if _is_prose(form, text):
+        return Judgement(False, "words")
+    if readable(form) and readable(gold.form):
+        return Judgement(False, "symbolic")
+    return None if library.may_read(gold.text) or library.may_read(text) else Judgement(False, "unreadable")
+
+
+def _decide(answer: str, gold: Expression, policy: Policy) -> Judgement:
+    text = _latex(answer)
+    form = read_form(text)
+    if _compare(gold, form, policy, thorough=True):
+        return Judgement(True, "symbolic")
+    if readable(form) and readable(gold.form):
+        return Judgement(False, "symbolic")
+    told = library.equal(gold.text, text)
+    return Judgement(bool(told), "unreadable" if told is None else "symbolic")
+
+
+def _compare(gold: Expression, form: Form, policy: Policy, thorough: bool) -> bool:
+    comparison = Comparison(policy, gold.tolerance, gold.unit, thorough)
+    return _told(lambda: comparison.same(gold.form, form))
+
+
+def _told(compare: Callable[[], bool]) -> bool:
+    try:
+        return compare()
+    except _FAILURES:
         return False
+
+
+def _is_prose(form: Form, text: str) -> bool:
+    return isinstance(form, Text) or (has_prose(text) and not readable(form))
+
+
+def looks_mathematical(answer: str) -> bool:
+    """Whether an answer may be arithmetic that `equals_number` can tell: no prose, no list, no symbols. Bounded."""
+    if len(answer) > MAX_EXPRESSION:
+        return False
+    form = read_form(_latex(answer))
+    if isinstance(form, Relation):
+        return set(form.signs) <= {"=", "\\approx"} and _is_closed(form.sides[-1])
+    return isinstance(form, Scalar | Ratio) and (isinstance(form, Ratio) or _is_closed(form))
+
+
+def _is_closed(form: Form) -> bool:
+    """Whether a form is a formula without symbols, as far as it is read."""
+    if not isinstance(form, Scalar):
+        return False
+    node = formula(form.text, Reading(form.sign))
+    if node is not None:
+        return not symbols(node)
+    return (
+        "\\" in form.text
+        and "__" not in form.text
+        and not has_prose(form.text)
+        and quantity(form.text, Reading()) is None
+    )
+
+
+def equals_number(answer: str, value: Fraction, tolerance: Tolerance | None) -> bool:
+    """Whether an answer without symbols and units has that value, exactly or within the tolerance. Unbounded in time."""
+    if not looks_mathematical(answer):
+        return False
+    text = _latex(answer)
+    form, gold = read_form(text), _fraction(value)
+    comparison = Comparison(DEFAULT, tolerance, None, measured=False)
+    if _told(lambda: comparison.same(Scalar(gold), form)):
+        return True
+    return not readable(form) and tolerance is None and bool(library.equal(gold, text))
+
+
+def _fraction(value: Fraction) -> str:
+    return str(value) if value.denominator == 1 else rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
 def warm_up() -> None:
     """Import and exercise what the first comparison would otherwise pay for (about half a second)."""
-    _equal(_parse(r"\frac{1}{2}+x"), _parse("x+0.5"))
+    equals_number("\\sqrt{2}", Fraction(2), None)
+    library.warm_up()
 
 
-EXPRESSION = Rule(_read, _judge)
+EXPRESSION = Rule(_read, _judge, _check, _decide)

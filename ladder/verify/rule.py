@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from ladder.records import Reference
+from ladder.verify.policy import Policy
+
 Options = Sequence[str]
 
 
@@ -20,11 +23,16 @@ class Judgement(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """An answer type: read the gold (once, whatever the answer is), then judge an answer against it.
+    """An answer type, in two halves: what is bounded in time by construction, and what may need a deadline.
 
-    `read` raises UnverifiableGold; whether it does may depend on the gold and the options only, so that an item is
-    either verifiable for all of its rollouts or for none. `judge` is given a non-empty answer and never raises.
+    `read` makes of a gold what the others are given as such, once, whatever the answer is; it is bounded and raises
+    UnverifiableGold. `judge` is bounded too; it is given a non-empty answer, never raises, and returns None where only
+    symbolic work can tell. `check` and `decide` do that work: `check` raises UnverifiableGold for a gold that cannot be
+    parsed, `decide` judges an answer for which `judge` returned None. Whether a gold is unverifiable depends on the gold
+    only, never on the answer: an item is verifiable for all of its rollouts or for none.
     """
 
-    read: Callable[[str, Options], Any]
-    judge: Callable[[str, Any, Options], Judgement]
+    read: Callable[[Reference, Policy], Any]
+    judge: Callable[[str, Any, Policy], Judgement | None]
+    check: Callable[[Any], None] | None = None
+    decide: Callable[[str, Any, Policy], Judgement] | None = None

@@ -2,11 +2,22 @@
 
 import pytest
 
-from ladder.records import AnswerType, Outcome, Verdict
-from ladder.verify.compare import MAX_ANSWER, compare, infer_type, judge
+from ladder.records import AnswerType, Outcome, Reference, Verdict
+from ladder.verify import DEFAULT, infer_type
+from ladder.verify.compare import MAX_ANSWER, decided
 from ladder.verify.extract import Extracted
 from ladder.verify.notation import brackets, components
 
+
+def judge(found: Extracted, gold: str, options: tuple[str, ...], answer_type: AnswerType) -> Verdict:
+    return decided(found, Reference(gold, options, answer_type), DEFAULT)
+
+
+def compare(answer: str, gold: str, options: tuple[str, ...], answer_type: AnswerType) -> Verdict:
+    return judge(Extracted(answer, "answer"), gold, options, answer_type)
+
+
+SAMPLE = {AnswerType.WORD: "red", AnswerType.EXPRESSION: "\\sqrt{2}", AnswerType.TIME: "3:45"}
 COLOURS = ("red", "blue", "light blue", "None of these")
 NUMBERS = ("3", "7", "1", "9")
 ANGLES = ("$30^{\\circ}$", "$\\frac{1}{2}$", "2:3", "$x+1$")
@@ -112,14 +123,12 @@ WRONG: dict[AnswerType, list[tuple[str, str]]] = {
         ("2x = 5", "5"),
         ("5/0", "5"),
         ("1 2 3 4 5", "5"),
-        ("5 cm", "5"),
         ("five", "4"),
         ("5e999", "5"),
         ("9" * 200, "5"),
         ("²", "2"),
         ("5²", "52"),
         ("5$3", "53"),
-        ("\u0661", "1"),
     ],
     AnswerType.NUMBER: [
         ("0.33", "1/3"),
@@ -144,13 +153,9 @@ WRONG: dict[AnswerType, list[tuple[str, str]]] = {
         ("red, blue", "red"),
         ("redder", "red"),
         ("not red", "red"),
-        ("it is red", "red"),
         ("no", "yes"),
         ("yes no", "yes"),
-        ("true", "yes"),
         ("blue light", "light blue"),
-        ("y", "yes"),
-        ("tables", "table"),
         ("the", "red"),
     ],
     AnswerType.EXPRESSION: [
@@ -164,7 +169,6 @@ WRONG: dict[AnswerType, list[tuple[str, str]]] = {
         ("(1,2]", "[1,2)"),
         ("(1,2,3)", "(1,2)"),
         ("5 m", "5 cm"),
-        ("5", "5 cm"),
         ("3", "2:3"),
         ("2", "2:3"),
         ("\\angle BAC", "\\angle ABC"),
@@ -175,7 +179,6 @@ WRONG: dict[AnswerType, list[tuple[str, str]]] = {
         ("x=1", "x=1 or x=2"),
         ("$\\sqrt{2}$ and $\\sqrt{3}$", "\\sqrt{2}"),
         ("28", "28\\%"),
-        ("the length is \\sqrt{2}", "\\sqrt{2}"),
         ("__import__('os')", "\\sqrt{2}"),
         ("tca cat", "\\text{cat}+1"),
         ("1/0", "\\infty"),
@@ -265,10 +268,12 @@ UNUSABLE = [
 
 TYPES = [
     ("B", COLOURS, "option"), ("5", (), "integer"), ("$$280$$", (), "integer"), ("10.", (), "integer"),
-    ("seven", (), "integer"), ("1,950", (), "integer"), ("5.0", (), "number"), ("3/19", (), "number"),
-    ("$\\boxed{\\frac{16}{7}}$", (), "number"), ("12%", (), "number"), ("yes", (), "word"), ("pen_cup, book", (), "word"),
+    ("seven", (), "integer"), ("F", (), "option"), ("(C)", (), "option"), ("A, C", (), "option"), ("1,950", (), "integer"), ("5.0", (), "number"), ("3/19", (), "number"),
+    ("$\\boxed{\\frac{16}{7}}$", (), "number"), ("12%", (), "number"), ("yes", (), "word"), ("pen_cup, book", (), "list"), ("3, 4", (), "list"), ("x=1 or x=2", (), "list"), ("(1,2), (3,4)", (), "list"), ("red and blue", (), "list"),
+    ("3:45 PM", (), "time"), ("half past four", (), "time"), ("Yes, it is", (), "word"), ("x<1 or x>3", (), "expression"), ("\\{1,2\\}", (), "expression"),
+    ("When it rains, it pours on the old town of the plain, I think", (), "word"), ("3 apples", (), "number"), ("90 minutes", (), "number"), ("$12.50", (), "number"),
     ("4 boats of Type 1", (), "word"), ("Facebook (app)", (), "word"), ("\\text{acute}", (), "word"),
-    ("2\\sqrt{3}", (), "expression"), ("5 cm", (), "expression"), ("OE=4EF", (), "expression"), ("π", (), "expression"),
+    ("2\\sqrt{3}", (), "expression"), ("5 cm", (), "number"), ("OE=4EF", (), "expression"), ("π", (), "number"),
     ("2:3", (), "expression"), ("(1200, 0)", (), "expression"), ("x<1", (), "expression"), ("", (), "expression"),
 ]  # fmt: skip
 
@@ -319,7 +324,7 @@ def test_the_type_of_a_gold(gold: str, options: tuple[str, ...], expected: str) 
 @pytest.mark.parametrize("answer_type", AnswerType)
 @pytest.mark.parametrize("answer", ["", "  ", "$$", "**", "."])
 def test_blank_answers_are_no_answer(answer_type: AnswerType, answer: str) -> None:
-    gold = {AnswerType.WORD: "red", AnswerType.EXPRESSION: "\\sqrt{2}"}.get(answer_type, "1")
+    gold = SAMPLE.get(answer_type, "1")
     options = ("1", "2") if answer_type is AnswerType.OPTION else ()
     outcome = compare(answer, gold, options, answer_type).outcome
     assert outcome is (Outcome.WRONG if answer in {"$$", "**"} else Outcome.NO_ANSWER)
@@ -328,7 +333,7 @@ def test_blank_answers_are_no_answer(answer_type: AnswerType, answer: str) -> No
 @pytest.mark.parametrize("answer_type", AnswerType)
 def test_an_essay_is_wrong_and_not_kept_whole(answer_type: AnswerType) -> None:
     options = ("1", "2") if answer_type is AnswerType.OPTION else ()
-    verdict = compare("1 " * MAX_ANSWER, "1", options, answer_type)
+    verdict = compare("1 " * MAX_ANSWER, SAMPLE.get(answer_type, "1"), options, answer_type)
     assert verdict.outcome is Outcome.WRONG
     assert len(verdict.extracted) == MAX_ANSWER
 
@@ -340,7 +345,8 @@ def test_several_answers_are_wrong_and_not_missing() -> None:
 
 
 def test_the_reason_says_where_and_how() -> None:
-    assert judge(Extracted("5", "boxed"), "5", (), AnswerType.INTEGER).reason == "boxed/value"
+    assert judge(Extracted("5", "boxed"), "5", (), AnswerType.INTEGER).reason == "boxed/string"
+    assert judge(Extracted("5.0", "boxed"), "5", (), AnswerType.INTEGER).reason == "boxed/value"
 
 
 def test_options_with_the_same_text_are_the_same_option() -> None:
@@ -366,7 +372,7 @@ def test_what_surrounds_a_number_does_not_matter(gold: str, wrapper: str) -> Non
 )
 def test_spellings_of_one_expression_are_equal_as_strings(spelling: str) -> None:
     verdict = compare(spelling, "x \\le 2", (), AnswerType.EXPRESSION)
-    assert (verdict.outcome, verdict.reason) == (Outcome.CORRECT, "string")
+    assert (verdict.outcome, verdict.reason) == (Outcome.CORRECT, "answer/string")
 
 
 @pytest.mark.parametrize(
@@ -386,3 +392,24 @@ def test_spellings_of_one_expression_are_equal_as_strings(spelling: str) -> None
 def test_only_brackets_around_a_whole_tuple_count(text: str, outer: str, parts: int) -> None:
     assert brackets(text) == outer
     assert not outer or len(components(text.strip("\\{}[]()") if outer == "{}" else text[1:-1])) == parts
+
+
+@pytest.mark.parametrize(
+    "answer", ["\\max(5)", "\\min(6)", "max(5, 6)", "gcd(4)", "\\sqrt[0]{5}", "\\log_1 5", "\\binom{5}{}"]
+)
+def test_odd_functions_have_a_value_or_none_and_no_error(answer: str) -> None:
+    for kind in (AnswerType.INTEGER, AnswerType.EXPRESSION):
+        verdict = compare(answer, "5", (), kind)
+        assert "error" not in verdict.reason
+        assert (verdict.outcome is Outcome.CORRECT) == (answer == "\\max(5)")
+
+
+def test_what_fails_inside_costs_the_answer_and_not_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ladder.verify import compare as module
+
+    def fail(answer: str, *_: object) -> None:
+        raise RuntimeError(answer)
+
+    rule = module.RULES[AnswerType.WORD]
+    monkeypatch.setitem(module.RULES, AnswerType.WORD, rule._replace(judge=fail))
+    assert compare("blue", "red", (), AnswerType.WORD) == Verdict(Outcome.WRONG, "blue", "answer/error")

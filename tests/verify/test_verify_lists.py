@@ -1,0 +1,205 @@
+"""Lists in any or in the given order: how they are taken apart, and when they are equal."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ladder.records import AnswerType, Reference
+from ladder.verify.lists import LIST, SEQUENCE
+from ladder.verify.policy import DEFAULT
+from ladder.verify.rule import Rule, UnverifiableGold
+from ladder.verify.separators import MAX_PARTS, parts_of
+
+SPLIT = [
+    ("3, 4", ("3", "4")),
+    ("3; 4", ("3", "4")),
+    ("3 and 4", ("3", "4")),
+    ("3, 4, and 5", ("3", "4", "5")),
+    ("3\u30014", ("3", "4")),
+    ("3\uff0c4", ("3", "4")),
+    ("3\n4", ("3", "4")),
+    ("red & blue", ("red", "blue")),
+    ("both red and blue", ("red", "blue")),
+    ("[3, 4]", ("3", "4")),
+    ("{3, 4}", ("3", "4")),
+    ("\\{3, 4\\}", ("3", "4")),
+    ("\\left\\{3, 4\\right\\}", ("3", "4")),
+    ("(3, 4)", ("3", "4")),
+    ("$\\{3, 4\\}$", ("3", "4")),
+    ("$3$, $4$", ("3", "4")),
+    ("$3$ and $4$", ("3", "4")),
+    ("$5, $6", ("$5", "$6")),
+    ("\\$5 and \\$6", ("\\$5", "\\$6")),
+    ("1,234 and 5", ("1,234", "5")),
+    ("1,234, 5", ("1,234", "5")),
+    ("(1,2), (3,4)", ("(1,2)", "(3,4)")),
+    ("[1,2) and (3,4]", ("[1,2)", "(3,4]")),
+    ("f(1,2), 3", ("f(1,2)", "3")),
+    ("- red\n- blue", ("red", "blue")),
+    ("1. red\n2. blue", ("red", "blue")),
+    ("\\text{red}, \\text{blue}", ("red", "blue")),
+    ("3 \\text{ and } 4", ("3", "4")),
+    ("3 \\quad 4", ("3", "4")),
+    ("3, 4.", ("3", "4")),
+    ("red", ("red",)),
+    ("sandy, land", ("sandy", "land")),
+    ("\\pm 2", ("2", "-2")),
+    ("1 \\pm \\sqrt{2}", ("1 + \\sqrt{2}", "1 - \\sqrt{2}")),
+    ("x = \u00b13", ("3", "-3")),
+    ("x \\in \\{3, 4\\}", ("3", "4")),
+    ("x=3, x=4", ("3", "4")),
+    ("x_1 = 3, x_{2} = 4", ("3", "4")),
+    ("x = 3 or x = 4", ("3", "4")),
+    ("\\begin{pmatrix}1 & 2\\end{pmatrix}, 3", ("\\begin{pmatrix}1 & 2\\end{pmatrix}", "3")),
+]
+RIGHT = [
+    ("4, 3", "3, 4"),
+    ("{4; 3}", "3, 4"),
+    ("4 and 3", "[3, 4]"),
+    ("3.0, 8/2", "3, 4"),
+    ("four and three", "3, 4"),
+    ("x = 4, x = 3", "3, 4"),
+    ("x = 3 or x = 4", "3, 4"),
+    ("x = 3 or 4", "3, 4"),
+    ("3 or 4", "x = 3 or x = 4"),
+    ("3, 4", "x = 3, x = 4"),
+    ("x_1 = 4, x_2 = 3", "x_1 = 3, x_2 = 4"),
+    ("y = 4, x = 3", "x = 3, y = 4"),
+    ("3, 4", "x = 3, y = 4"),
+    ("-2, 2", "\\pm 2"),
+    ("x = \\pm 2", "2, -2"),
+    ("blue and red", "red and blue"),
+    ("Blue, the red", "red, blue"),
+    ("the dogs and a cat", "cat, dog"),
+    ("2, 2, 1", "1, 2, 2"),
+    ("1,234 and 5", "5; 1234"),
+    ("100,200,300", "100, 200, 300"),
+    ("(3, 4), (1, 2)", "(1,2), (3,4)"),
+    ("0.5, \\frac{1}{4}", "1/4, 1/2"),
+    ("\\frac{\\sqrt{8}}{2}, 1", "1, \\sqrt{2}"),
+    ("B, A", "A, B"),
+    ("50 mm, 3 cm", "3 cm, 5 cm"),
+    ("red", "red"),
+]
+WRONG = [
+    ("3", "3, 4"),
+    ("3, 4, 5", "3, 4"),
+    ("3, 3", "3, 4"),
+    ("3, 3, 4", "3, 4"),
+    ("3, 4", "3, 3, 4"),
+    ("3, 5", "3, 4"),
+    ("34", "3, 4"),
+    ("3 or 4", "3, 4"),
+    ("red or blue", "red and blue"),
+    ("red, or blue", "red, blue"),
+    ("red and not blue", "red and blue"),
+    ("neither red nor blue", "red and blue"),
+    ("red", "red and blue"),
+    ("red, green", "red, blue"),
+    ("red blue", "red, blue"),
+    ("x = 4, y = 3", "x = 3, y = 4"),
+    ("4, 3", "x = 3, y = 4"),
+    ("a = 3, b = 4", "x = 3, y = 4"),
+    ("y = 3, y = 4", "x = 3, x = 4"),
+    ("2", "\\pm 2"),
+    ("2, 2", "\\pm 2"),
+    ("1, 2, 3, 4", "(1,2), (3,4)"),
+    ("(2,1), (3,4)", "(1,2), (3,4)"),
+    ("\\sqrt{3}, 1", "1, \\sqrt{2}"),
+    ("3 m, 5 m", "3 cm, 5 cm"),
+    ("1, 234, 5", "1,234, 5"),
+    (",", "3, 4"),
+    ("3, 4, ...", "3, 4"),
+    ("3, \\ldots, 4", "3, 4"),
+    ("$$, $$", "3, 4"),
+    ("3, " * 100, "3, 4"),
+    ("all of them", "red, blue"),
+]
+IN_ORDER = [("3, 4", "3, 4", True), ("4, 3", "3, 4", False), ("(3, 4)", "3, 4", True), ("red; blue", "red, blue", True),
+    ("blue, red", "red, blue", False), ("x = 3, y = 4", "x = 3, y = 4", True), ("y = 4, x = 3", "x = 3, y = 4", False),
+    ("first red, then blue", "red, blue", False), ("1. red\n2. blue", "red, blue", True)]  # fmt: skip
+
+
+def judged(rule: Rule, answer: str, gold: str, tolerance: str | None = None, unit: str | None = None) -> bool:
+    read = rule.read(Reference(gold, (), AnswerType.LIST, tolerance, unit), DEFAULT)
+    judgement = rule.judge(answer, read, DEFAULT)
+    if judgement is None:
+        assert rule.decide is not None
+        judgement = rule.decide(answer, read, DEFAULT)
+    return judgement.right
+
+
+@pytest.mark.parametrize(("text", "parts"), SPLIT)
+def test_a_list_is_split_at_its_own_separators(text: str, parts: tuple[str, ...]) -> None:
+    split = parts_of(text)
+    assert split is not None
+    assert split.texts == parts
+
+
+@pytest.mark.parametrize(("answer", "gold"), RIGHT)
+def test_the_same_parts_in_any_order_are_right(answer: str, gold: str) -> None:
+    assert judged(LIST, answer, gold)
+
+
+@pytest.mark.parametrize(("answer", "gold"), WRONG)
+def test_other_parts_or_another_number_of_them_are_wrong(answer: str, gold: str) -> None:
+    assert not judged(LIST, answer, gold)
+    assert not judged(SEQUENCE, answer, gold)
+
+
+@pytest.mark.parametrize(("answer", "gold", "right"), IN_ORDER)
+def test_a_sequence_keeps_its_order(answer: str, gold: str, right: bool) -> None:
+    assert judged(SEQUENCE, answer, gold) is right
+
+
+def test_a_tolerance_holds_for_each_part() -> None:
+    assert judged(LIST, "10.3, 20", "20, 10", "5%")
+    assert not judged(LIST, "10.6, 20", "20, 10", "5%")
+
+
+def test_a_unit_holds_for_each_part() -> None:
+    assert judged(LIST, "50 mm, 3 cm", "3, 5", unit="cm")
+    assert not judged(LIST, "5 m, 3 cm", "3, 5", unit="cm")
+
+
+def test_a_long_list_is_bounded() -> None:
+    many = ", ".join(str(i) for i in range(1, MAX_PARTS + 1))
+    assert judged(LIST, ", ".join(reversed(many.split(", "))), many)
+    assert not judged(LIST, many + ", 0", many)
+    with pytest.raises(UnverifiableGold, match="gold_too_long"):
+        LIST.read(Reference(many + ", 0", (), AnswerType.LIST), DEFAULT)
+
+
+@pytest.mark.parametrize("gold", ["", ",", ", ;", "and"])
+def test_a_list_without_parts_is_no_gold(gold: str) -> None:
+    with pytest.raises(UnverifiableGold, match="gold_empty"):
+        LIST.read(Reference(gold, (), AnswerType.LIST), DEFAULT)
+
+
+_PARTS = st.lists(
+    st.sampled_from(["1", "2", "3", "0.5", "red", "blue", "x+1", "\\sqrt{2}", "(1,2)"]),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(_PARTS, st.randoms(use_true_random=False))
+def test_the_order_of_a_list_does_not_matter(parts: list[str], random: object) -> None:
+    shuffled = list(parts)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert judged(LIST, ", ".join(shuffled), "; ".join(parts))
+
+
+@given(_PARTS, _PARTS)
+def test_only_the_same_parts_are_right(answer: list[str], gold: list[str]) -> None:
+    assert judged(LIST, "; ".join(answer), "; ".join(gold)) is (sorted(answer) == sorted(gold))
+
+
+@given(st.text(max_size=200), st.text(min_size=1, max_size=40))
+def test_no_text_raises(answer: str, gold: str) -> None:
+    for rule in (LIST, SEQUENCE):
+        try:
+            read = rule.read(Reference(gold, (), AnswerType.LIST), DEFAULT)
+        except UnverifiableGold:
+            continue
+        rule.judge(answer, read, DEFAULT)
