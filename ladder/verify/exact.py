@@ -42,7 +42,7 @@ def _exact(node: Node, at: Mapping[str, Fraction]) -> Fraction:
     if node.op == "^" and node.args[1].op == "n" and node.args[1].value == Fraction(1, 2):
         return _exact_root(_exact(node.args[0], at), 2)
     values = [_exact(arg, at) for arg in node.args]
-    value = _EXACT_FUNCTIONS[str(node.value)](*values) if node.op == "f" else _EXACT[node.op](values)
+    value = _function(node)(*values) if node.op == "f" else _EXACT[node.op](values)
     if value.numerator.bit_length() + value.denominator.bit_length() > _MAX_BITS:
         raise Inexact
     return value
@@ -114,6 +114,10 @@ def _inexact(*_: Fraction) -> Fraction:
     raise Inexact
 
 
+def _function(node: Node) -> Callable[..., Fraction]:
+    return _EXACT_FUNCTIONS.get(str(node.value), _inexact)
+
+
 _EXACT: dict[str, Callable[[list[Fraction]], Fraction]] = {
     "+": lambda values: sum(values, Fraction(0)),
     "*": lambda values: math.prod(values, start=Fraction(1)),
@@ -121,37 +125,8 @@ _EXACT: dict[str, Callable[[list[Fraction]], Fraction]] = {
     "-": lambda values: -values[0],
     "^": _exact_power,
 }
-_EXACT_FUNCTIONS: dict[str, Callable[..., Fraction]] = dict.fromkeys(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "arccot",
-        "arcsec",
-        "arccsc",
-        "sinh",
-        "cosh",
-        "tanh",
-        "coth",
-        "sech",
-        "csch",
-        "arsinh",
-        "arcosh",
-        "artanh",
-        "ln",
-        "log",
-        "logb",
-        "lg",
-        "exp",
-    ],
-    _inexact,
-) | {
+#: All other functions are rational at hardly any point.
+_EXACT_FUNCTIONS: dict[str, Callable[..., Fraction]] = {
     "factorial": _exact_factorial,
     "root": _exact_nth_root,
     "binom": _exact_binomial,
