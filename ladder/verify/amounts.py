@@ -196,6 +196,8 @@ _NO_CHINESE_NOUNS = CHINESE_NUMERALS | frozenset("或和与及不非没至到错
 def _counted(text: str) -> Amount | None:
     """A number and what it counts: 5 apples, five red cars, 12 meters tall, 5个."""
     text = " ".join(_BLANKS.sub(" ", _TEXT.sub(r" \1 ", text)).split())
+    if not text:
+        return None
     match = _NOUN.fullmatch(text)
     if match is None and "\u4e00" <= text[0] <= "\u9fff":
         return _counted_in_chinese(text)

@@ -88,7 +88,7 @@ def _is_list(text: str) -> bool:
         return False
     if parts is None or len(parts.texts) < 2 or boolean(word_key(parts.texts[0])) is not None:
         return False
-    return all(len(part.split()) <= _MAX_PART_WORDS for part in parts.texts)
+    return bool(brackets(text)) or all(len(part.split()) <= _MAX_PART_WORDS for part in parts.texts)
 
 
 def _text_type(text: str) -> AnswerType:

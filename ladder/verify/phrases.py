@@ -204,7 +204,12 @@ def narrow(answer: str) -> str:
 
 def last_sentence(line: str) -> str:
     """What stands after the last end of a sentence before the line's own end."""
-    ends = [end for end in _SENTENCE_END.finditer(line) if not _NO_END.search(line[: end.start()])]
+    line = line[-_MAX_DISPLAY:]
+    ends = [
+        end
+        for end in _SENTENCE_END.finditer(line)
+        if not _NO_END.search(line[max(0, end.start() - 8) : end.start()])
+    ]
     return line[ends[-1].end() :].strip() if ends else line
 
 

@@ -366,3 +366,19 @@ def test_of_a_long_last_line_only_what_its_last_sentence_states_counts(
 ) -> None:
     found = extract(response)
     assert (found.answer or "").strip("$.") == (answer or "").strip(".")
+
+
+def test_a_long_line_is_not_read_again_for_each_of_its_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of thousands of sentence ends: each end looks at what stands right before it only."""
+    import ladder.verify.phrases as module
+
+    seen: list[int] = []
+
+    class Counting:
+        @staticmethod
+        def search(text: str) -> None:
+            seen.append(len(text))
+
+    monkeypatch.setattr(module, "_NO_END", Counting)
+    extract("See it. " * 8000 + "It is 5")
+    assert sum(seen) < 10_000
