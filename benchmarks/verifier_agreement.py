@@ -133,7 +133,7 @@ def _labelled_figures(part: str, cases: Sequence[Labelled], said: dict[str, list
     for i, case in enumerate(cases):
         for name in VERIFIERS:
             yes = said[name][i]
-            for kind in (case.kind, "all"):
+            for kind in (case.kind.partition("/")[0], "all"):
                 counts[kind][name].update(
                     n=1,
                     right=yes == case.right,

@@ -116,7 +116,7 @@ def boxed(text: str) -> str:
 
 def sentence(text: str) -> str:
     """In a sentence at the end."""
-    line = ", ".join(part.strip() for part in text.strip(" \n").split("\n"))
+    line = ", ".join(part.strip(" ") for part in text.strip(" \n").split("\n"))
     return f"It is seen. The answer is {line.rstrip('.')}."
 
 

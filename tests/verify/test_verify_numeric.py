@@ -402,3 +402,9 @@ def test_no_text_makes_the_reader_raise(text: str) -> None:
 def test_two_numbers_are_never_one_of_them(a: int, b: int, link: str) -> None:
     if a != b:
         assert not right(f"{a}{link}{b}", str(a)) and not right(f"{a}{link}{b}", str(b))
+
+
+@pytest.mark.parametrize("text", ["~", "\\quad", "\\,", "$~$", "\\text{ }"])
+def test_blanks_are_no_amount(text: str) -> None:
+    assert parse_number(text) is None
+    assert read_amount(text) is None
