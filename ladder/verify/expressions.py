@@ -14,19 +14,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ladder.records import Reference
-from ladder.verify import library
-from ladder.verify.equality import Comparison, NeedsWork, readable
-from ladder.verify.exact import Inexact
-from ladder.verify.formula import Reading
 from ladder.verify.notation import has_prose, latex, restored, spelling_key
 from ladder.verify.policy import DEFAULT, Policy, Tolerance, parse_tolerance
-from ladder.verify.quantity import formula, quantity
 from ladder.verify.rule import Judgement, Rule, UnverifiableGold
-from ladder.verify.statement import Form, Ratio, Relation, Scalar, Text, read_form
+from ladder.verify.symbolic import library
+from ladder.verify.symbolic.equality import Comparison, NeedsWork, readable
+from ladder.verify.symbolic.exact import Inexact
+from ladder.verify.symbolic.formula import Reading
+from ladder.verify.symbolic.quantity import formula, quantity
+from ladder.verify.symbolic.statement import Form, Ratio, Relation, Scalar, Text, read_form
+from ladder.verify.symbolic.tree import symbols
+from ladder.verify.symbolic.values import Undefined
 from ladder.verify.text import plain
-from ladder.verify.tree import symbols
 from ladder.verify.units import Unit, split_unit
-from ladder.verify.values import Undefined
 
 MAX_EXPRESSION = 1_000  # characters; longer answers are wrong, longer golds unverifiable
 #: Remarks of those who wrote the gold.

@@ -1,6 +1,6 @@
 r"""Mathematical notation as strings: one LaTeX spelling for Unicode and plain-text forms, and a key for equality.
 
-It parses nothing and imports nothing heavy: formulas are read in `ladder.verify.formula`. Everything is linear in its
+It parses nothing and imports nothing heavy: formulas are read in `ladder.verify.symbolic.formula`. Everything is linear in its
 input.
 """
 

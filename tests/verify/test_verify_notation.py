@@ -2,11 +2,11 @@
 
 import pytest
 
-from ladder.verify.evaluate import clearly_differ, same
-from ladder.verify.formula import Reading, read_formula
 from ladder.verify.notation import brackets, components, has_prose, latex, latex_key
-from ladder.verify.tokens import Unread
-from ladder.verify.tree import Node, symbols
+from ladder.verify.symbolic.evaluate import clearly_differ, same
+from ladder.verify.symbolic.formula import Reading, read_formula
+from ladder.verify.symbolic.tokens import Unread
+from ladder.verify.symbolic.tree import Node, symbols
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from ladder.verify import evaluate, quantity
-from ladder.verify.formula import Reading
 from ladder.verify.policy import Policy, Tolerance
-from ladder.verify.regions import Interval, read_region
-from ladder.verify.statement import Form, Group, Matrix, Ratio, Relation, Scalar, Sets, Text, text_key
-from ladder.verify.tree import Node, difference
+from ladder.verify.symbolic import evaluate, quantity
+from ladder.verify.symbolic.formula import Reading
+from ladder.verify.symbolic.regions import Interval, read_region
+from ladder.verify.symbolic.statement import (
+    Form,
+    Group,
+    Matrix,
+    Ratio,
+    Relation,
+    Scalar,
+    Sets,
+    Text,
+    text_key,
+)
+from ladder.verify.symbolic.tree import Node, difference
+from ladder.verify.symbolic.values import Undefined
 from ladder.verify.units import Unit
-from ladder.verify.values import Undefined
 
 _INDEX = r"(?: ?_ ?(?:\{[^{}]{1,20}\}|\w))?'{0,3}"
 _SYMBOL = rf"(?:[A-Za-z]|\\[a-zA-Z]+){_INDEX}"

@@ -1,7 +1,7 @@
 r"""Read an answer's structure: lists, tuples, intervals, sets, matrices, equations and inequalities, around formulas.
 
 A text, in the LaTeX spelling of `ladder.verify.notation`, becomes one Form. Reading is linear but for the depth of
-brackets, which is bounded. What forms mean, and when two of them are equal, is left to `ladder.verify.equality`.
+brackets, which is bounded. What forms mean, and when two of them are equal, is left to `ladder.verify.symbolic.equality`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 
-from ladder.verify.tree import Node
+from ladder.verify.symbolic.tree import Node
 
 MAX_EXPONENT = 10**12
 _MAX_BITS = 20_000  # of an exact value

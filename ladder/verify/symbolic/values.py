@@ -8,8 +8,8 @@ from fractions import Fraction
 from functools import cache
 from typing import Any
 
-from ladder.verify.exact import MAX_EXPONENT, Inexact, exact
-from ladder.verify.tree import Node, is_whole
+from ladder.verify.symbolic.exact import MAX_EXPONENT, Inexact, exact
+from ladder.verify.symbolic.tree import Node, is_whole
 
 MARGIN = 25  # digits that an evaluation may lose
 _MAX_DOUBLE = 10**5  # what double precision raises to, and takes sines of, without losing too much

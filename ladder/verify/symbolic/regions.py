@@ -10,12 +10,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ladder.verify import evaluate
-from ladder.verify.formula import Reading
-from ladder.verify.quantity import formula, quantity
-from ladder.verify.statement import Form, Group, Relation, Scalar, Sets
-from ladder.verify.tree import Node, symbols
-from ladder.verify.values import Undefined
+from ladder.verify.symbolic import evaluate
+from ladder.verify.symbolic.formula import Reading
+from ladder.verify.symbolic.quantity import formula, quantity
+from ladder.verify.symbolic.statement import Form, Group, Relation, Scalar, Sets
+from ladder.verify.symbolic.tree import Node, symbols
+from ladder.verify.symbolic.values import Undefined
 
 _NEAR = 1e-12  # relative; ends that are nearer are the same end
 _REALS = "\\mathbb{R}"

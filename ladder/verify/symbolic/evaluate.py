@@ -16,9 +16,9 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from ladder.verify.exact import Inexact, exact, is_rational
-from ladder.verify.tree import Node, has_constant, is_whole, replaced, symbols
-from ladder.verify.values import MARGIN, Evaluator, Undefined, double, is_real, mpf_of, precise
+from ladder.verify.symbolic.exact import Inexact, exact, is_rational
+from ladder.verify.symbolic.tree import Node, has_constant, is_whole, replaced, symbols
+from ladder.verify.symbolic.values import MARGIN, Evaluator, Undefined, double, is_real, mpf_of, precise
 
 #: The symbols' values that a form's values are compared at, and what of them has to be equal.
 Row = tuple[Any, ...]

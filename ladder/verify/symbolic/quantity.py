@@ -7,10 +7,10 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-from ladder.verify.formula import Reading, read_formula
 from ladder.verify.notation import has_prose
-from ladder.verify.tokens import Unread
-from ladder.verify.tree import Node, number_node
+from ladder.verify.symbolic.formula import Reading, read_formula
+from ladder.verify.symbolic.tokens import Unread
+from ladder.verify.symbolic.tree import Node, number_node
 from ladder.verify.units import Unit, split_unit
 
 #: Words after a value that only name what is counted; anything that could change the value is none.

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ladder.verify.notation import FUNCTIONS
-from ladder.verify.tokens import Token, Unread, tokens_of
-from ladder.verify.tree import Node, negative, number_node
+from ladder.verify.symbolic.tokens import Token, Unread, tokens_of
+from ladder.verify.symbolic.tree import Node, negative, number_node
 
 MAX_DEPTH = 40  # brackets within brackets; more is no way to write an answer
 

@@ -1,4 +1,4 @@
-"""Trees of formulas: what `ladder.verify.formula` reads and `ladder.verify.evaluate` compares."""
+"""Trees of formulas: what `ladder.verify.symbolic.formula` reads and `ladder.verify.symbolic.evaluate` compares."""
 
 from __future__ import annotations
 
