@@ -149,12 +149,6 @@ def content(value: Any, what: str = "") -> str:
     return _bounded("".join(_part(part, what) for part in value).strip())
 
 
-def _turns(value: str) -> list[Any] | None:
-    """Turns or parts that a text writes as JSON (OpenRLHF's `message`); None for any other text."""
-    found = as_json(value) if value.lstrip().startswith("[") else None
-    return found if isinstance(found, list) and all(isinstance(part, dict) for part in found) else None
-
-
 def _part(part: Any, what: str) -> str:
     if not isinstance(part, dict):
         return text(part, what)

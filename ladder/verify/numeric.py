@@ -77,12 +77,6 @@ def parse_number(text: str) -> Fraction | None:
     return value if literal.pi == 0 or value == 0 else None
 
 
-def parse_integer(text: str) -> Fraction | None:
-    """As parse_number; the value of "5.0" or "10/2" is an integer as well."""
-    value = parse_number(text)
-    return value if value is not None and value.denominator == 1 else None
-
-
 def _read_number(reference: Reference, _: Policy) -> Number:
     amount = read_amount(reference.gold, hedges=False)
     if amount is None:
