@@ -26,7 +26,7 @@ _BULLET = re.compile(r"^\s{0,4}(?:[*\u2022]|-(?=\s)|\(?\d{1,2}[.)])\s{1,4}(?=\S)
 _ELLIPSIS = re.compile(r"\.\.\.|\u2026|\\[lc]?dots(?![A-Za-z])")
 #: A currency sign stays; the signs around a formula do not.
 _DELIMITER = re.compile(r"(?<!\\)\$\$?(?!\d[\d.,]*\s*(?:,|;|\band\b|\n|\Z))|\\[()]|\\\[|\\\](?!\s?\d+pt)")
-_LEAD = re.compile(r"(?:both|are|is|the (?:roots|solutions|answers|values)(?: are)?:?)\s", re.IGNORECASE)
+_LEAD = re.compile(r"\A(?:both|are|is|the (?:roots|solutions|answers|values)(?: are)?:?)\s", re.IGNORECASE)
 _MEMBER = re.compile(r"([A-Za-z])\s?(?:\\in(?![A-Za-z])|\u2208|=|:)\s?(?=\\\{|[{\[(])")
 _ASSIGNMENT = re.compile(r"([A-Za-z]|\\[a-z]{2,7})(?:\s?_\s?(?:\{?[A-Za-z0-9]{1,2}\}?)|[0-9])?\s?=\s?([^=]+)")
 _SIGNS = re.compile(r"\\pm(?![A-Za-z])|\u00b1")

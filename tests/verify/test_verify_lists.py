@@ -203,3 +203,8 @@ def test_no_text_raises(answer: str, gold: str) -> None:
         except UnverifiableGold:
             continue
         rule.judge(answer, read, DEFAULT)
+
+
+def test_a_verb_inside_of_a_part_stays() -> None:
+    assert parts_of("it is late, he is tired").texts == ("it is late", "he is tired")  # type: ignore[union-attr]
+    assert parts_of("both 3 and 4").texts == ("3", "4")  # type: ignore[union-attr]
