@@ -28,20 +28,20 @@ MAX_ANSWER = 1_000
 
 @lru_cache(maxsize=4096)
 def _read(reference: Reference, policy: Policy) -> Any:
-    """The gold, parsed once for all of its answers; the reason code (a str) of an unverifiable one."""
+    """The gold, parsed once for all of its answers; of an unverifiable one, why it is (not raised, to be kept too)."""
     if not plain(reference.gold):
-        return "gold_empty"
+        return UnverifiableGold("gold_empty")
     if reference.tolerance is not None:
         try:
             parse_tolerance(reference.tolerance)
         except ValueError:
-            return "gold_tolerance"
+            return UnverifiableGold("gold_tolerance")
     try:
         return RULES[reference.answer_type].read(reference, policy)
     except UnverifiableGold as reason:
-        return str(reason)
+        return reason.with_traceback(None)
     except Exception:
-        return "gold_error"
+        return UnverifiableGold("gold_error")
 
 
 def quick(found: Extracted, reference: Reference, policy: Policy, known: bool = False) -> Verdict | None:
@@ -51,7 +51,7 @@ def quick(found: Extracted, reference: Reference, policy: Policy, known: bool = 
     has to be parsed gives None whatever the answer is.
     """
     gold, rule = _read(reference, policy), RULES[reference.answer_type]
-    if isinstance(gold, str):
+    if isinstance(gold, UnverifiableGold):
         return _unverifiable(found, gold)
     if rule.check is not None and not known:
         return None
@@ -61,7 +61,7 @@ def quick(found: Extracted, reference: Reference, policy: Policy, known: bool = 
 def decided(found: Extracted, reference: Reference, policy: Policy) -> Verdict:
     """The verdict, whatever work it takes: unbounded in time for hostile expressions (see the pool). Never raises."""
     gold, rule = _read(reference, policy), RULES[reference.answer_type]
-    if isinstance(gold, str):
+    if isinstance(gold, UnverifiableGold):
         return _unverifiable(found, gold)
 
     def judge(answer: str, gold: Any, policy: Policy) -> Judgement:
@@ -76,11 +76,11 @@ def decided(found: Extracted, reference: Reference, policy: Policy) -> Verdict:
             rule.check(gold)
         verdict = _unread(found) or _told(found, gold, policy, judge)
     except UnverifiableGold as reason:
-        return _unverifiable(found, str(reason))
+        return _unverifiable(found, reason)
     except MemoryError:
         return Verdict(Outcome.TIMEOUT, _kept(found), "memory")
     except Exception:
-        return _unverifiable(found, "gold_error")
+        return _unverifiable(found, UnverifiableGold("gold_error"))
     assert verdict is not None
     return verdict
 
@@ -125,8 +125,8 @@ def _unread(found: Extracted) -> Verdict | None:
     return None
 
 
-def _unverifiable(found: Extracted, reason: str) -> Verdict:
-    return Verdict(Outcome.UNVERIFIABLE, _kept(found), reason)
+def _unverifiable(found: Extracted, reason: UnverifiableGold) -> Verdict:
+    return Verdict(Outcome.UNVERIFIABLE, _kept(found), str(reason))
 
 
 def _kept(found: Extracted) -> str:

@@ -3,7 +3,7 @@ r"""Find the one answer that a response gives, in a documented order (docs/verif
 1. the `<answer>..</answer>` block; several blocks that say different things give no single answer ("conflict");
 2. else the last `\boxed{}`, or the boxes that directly follow each other there;
 3. else what follows the last final-answer phrase (`ladder.verify.phrases`);
-4. else the last line, if it is short.
+4. else the last line, if it is short; of a long one the last sentence, or what that states.
 
 Thinking and observing are never searched, and an answer block inside them is none. A closing `</think>` that the
 response never opened ends a block that the prompt had opened. Every step is linear in the response's length. Whether

@@ -24,7 +24,7 @@ FIELDS = {"gold", "response", "options", "answer_type", "tolerance", "unit", "po
 
 @cache
 def cases(name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (CASES / f"{name}.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (CASES / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def item_of(case: dict[str, Any]) -> Item:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ladder.records import AnswerType, Reference
 from ladder.verify.lists import LIST, SEQUENCE
 from ladder.verify.policy import DEFAULT
-from ladder.verify.rule import Rule, UnverifiableGold
+from ladder.verify.rule import Judgement, Rule, UnverifiableGold
 from ladder.verify.separators import MAX_PARTS, parts_of
 
 SPLIT = [
@@ -202,7 +202,7 @@ def test_no_text_raises(answer: str, gold: str) -> None:
             read = rule.read(Reference(gold, (), AnswerType.LIST), DEFAULT)
         except UnverifiableGold:
             continue
-        rule.judge(answer, read, DEFAULT)
+        assert isinstance(rule.judge(answer, read, DEFAULT), Judgement | None)
 
 
 def test_a_verb_inside_of_a_part_stays() -> None:

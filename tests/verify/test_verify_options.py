@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ladder.records import AnswerType, Reference
 from ladder.verify.options import OPTION, option_index
 from ladder.verify.policy import DEFAULT
-from ladder.verify.rule import UnverifiableGold
+from ladder.verify.rule import Judgement, UnverifiableGold
 
 COLOURS = ("red", "blue", "light blue", "None of these")
 NUMBERS = ("3", "7", "1", "9")
@@ -296,4 +296,4 @@ def test_no_text_raises(answer: str, options: list[str], gold: str) -> None:
         read = OPTION.read(Reference(gold, tuple(options), AnswerType.OPTION), DEFAULT)
     except UnverifiableGold:
         return
-    OPTION.judge(answer, read, DEFAULT)
+    assert isinstance(OPTION.judge(answer, read, DEFAULT), Judgement | None)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ladder.records import AnswerType, Reference
 from ladder.verify.plurals import singular
 from ladder.verify.policy import DEFAULT
-from ladder.verify.rule import UnverifiableGold
+from ladder.verify.rule import Judgement, UnverifiableGold
 from ladder.verify.words import WORD, word_key
 
 SAME = [
@@ -216,9 +216,9 @@ def test_a_word_is_its_own_plural_once_singular(word: str) -> None:
 
 @given(st.text(max_size=200), st.text(max_size=40))
 def test_no_text_raises(answer: str, gold: str) -> None:
-    word_key(answer)
+    assert word_key(word_key(answer)) == word_key(answer)
     try:
         read = WORD.read(Reference(gold, (), AnswerType.WORD), DEFAULT)
     except UnverifiableGold:
         return
-    WORD.judge(answer, read, DEFAULT)
+    assert isinstance(WORD.judge(answer, read, DEFAULT), Judgement)
