@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from ladder.records import AnswerType, Reference
+from ladder.verify.infer import infer_type
 from ladder.verify.notation import latex_key
 from ladder.verify.policy import Policy
 from ladder.verify.rule import Judgement, Rule, UnverifiableGold
@@ -61,8 +62,6 @@ def _gold_parts(gold: str) -> Parts:
 
 
 def _read_part(text: str, reference: Reference, policy: Policy) -> tuple[Rule, Any]:
-    from ladder.verify.infer import infer_type
-
     kind = infer_type(text, ())
     kind = kind if kind in SCALARS else AnswerType.EXPRESSION
     rule = SCALARS[kind]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from ladder.records import Reference
 from ladder.verify.amounts import MAX_AMOUNT, Amount, bare_amount, names_a_unit, read_amount, two_lines
+from ladder.verify.expressions import equals_number, looks_mathematical
 from ladder.verify.literals import parse_literal
 from ladder.verify.numerals import MAGNITUDES, parse_numeral
 from ladder.verify.policy import Policy, Tolerance, parse_tolerance
@@ -139,8 +140,6 @@ def _judge(answer: str, gold: Number, policy: Policy) -> Judgement | None:
 
 def _may_be_arithmetic(answer: str, gold: Amount) -> bool:
     """Whether an answer may be worth evaluating: one value, and a ratio only where the gold is no whole number."""
-    from ladder.verify.expressions import looks_mathematical
-
     amount = _amount(answer)[0]
     if not amount or _LONG.search(amount) or _NO_VALUE.search(amount):
         return False
@@ -253,8 +252,6 @@ def _equal(wanted: Value, given: Value, tolerance: Tolerance | None) -> bool:
 
 def _decide(answer: str, gold: Number, policy: Policy) -> Judgement:
     """Arithmetic: brought into the gold's unit as LaTeX, and evaluated."""
-    from ladder.verify.expressions import equals_number
-
     amount, unit, percent = _amount(answer)
     wanted = gold.amount
     if unit is None and wanted.unit == DEGREE and re.search(r"\\pi(?![A-Za-z])|π", amount):
