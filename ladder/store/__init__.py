@@ -1,27 +1,26 @@
-"""The ladder directory: append-only logs (the truth), one builder at a time, and what is derived from them.
+"""The ladder directory: append-only logs (the truth), who may work in it at once, and what is derived from them.
 
 What the rollouts are for is not its business. `Store.open` takes an existing ladder, `Store.create` also an empty place.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import pyarrow as pa
 
 from ladder import records
 from ladder.errors import BadInput, LadderError
 from ladder.records import Item
+from ladder.store import locks
 from ladder.store.drafts import draft_schema, placed_schema
 from ladder.store.images import ImageReader
+from ladder.store.locks import Held
 from ladder.store.parts import Log, read_part, write_text
 
 FORMAT_VERSION = 1
@@ -41,11 +40,25 @@ class Store:
         self.placed = Log(path / "items", "rows", placed_schema())
         self.rollouts = Log(path / "rollouts", "rollouts", records.rollout_schema())
         self.verdicts = Log(path / "verdicts", "verdicts", records.verdict_schema())
+        self.refusals = Log(path / "rollouts", "refusals", records.refusal_schema())
+        self.runs = Log(path / "runs", "runs", records.run_schema())
         self.outcomes = Log(path / "outcomes", "outcomes", records.outcome_schema())
 
     @classmethod
     def create(cls, path: Path) -> Store:
         """A ladder directory, new or existing; raises BadInput where the place holds something else."""
+        store = cls.at(path)
+        if not (path / MARKER).is_file():
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise LadderError(f"cannot make {path}: {error.strerror or error}") from None
+            write_text(f"format_version = {FORMAT_VERSION}\n", path / MARKER)
+        return store
+
+    @classmethod
+    def at(cls, path: Path) -> Store:
+        """As `create`, but nothing is written: a place for a new ladder is an empty one."""
         if (path / MARKER).is_file():
             return cls.open(path)
         if path.exists() and not path.is_dir():
@@ -54,11 +67,6 @@ class Store:
             raise BadInput(
                 f"{path} holds something that is no ladder (it has no {MARKER}); choose an empty directory"
             )
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise LadderError(f"cannot make {path}: {error.strerror or error}") from None
-        write_text(f"format_version = {FORMAT_VERSION}\n", path / MARKER)
         return cls(path)
 
     @classmethod
@@ -81,31 +89,19 @@ class Store:
         """The DuckDB file that is derived from the logs."""
         return self.path / CATALOGUE
 
-    @contextmanager
-    def building(self, verb: str) -> Iterator[None]:
-        """Hold the directory as its only builder; raises BadInput naming the other one."""
-        with self._lock_file() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise BadInput(
-                    f"{self.path} is being built by {file.read().strip() or 'another process'}; "
-                    f"wait for it, or choose another directory"
-                ) from None
-            file.truncate(0)
-            file.write(f"`ladder {verb}`, process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
-            try:
-                yield
-            finally:
-                file.truncate(0)
+    def building(self, verb: str) -> AbstractContextManager[Held]:
+        """Hold the directory as its only builder; raises BadInput naming who works in it: see ladder.store.locks."""
+        return locks.building(self.path, verb)
 
-    def _lock_file(self) -> TextIO:
-        try:
-            return (self.path / ".lock").open("a+", encoding="utf-8")
-        except OSError as error:
-            raise LadderError(f"cannot write in {self.path}: {error.strerror or error}") from None
+    def sharing(self, verb: str, shard: int, of: int) -> AbstractContextManager[Held]:
+        """Hold the directory together with other shards, as the only one of its number: see ladder.store.locks."""
+        return locks.sharing(self.path, verb, shard, of)
+
+    def compact(self) -> int:
+        """Merge small parts of the logs that sampling and training write; how many parts fewer there are. Only for who
+        holds the directory alone. The names of the parts change, so it comes before what is derived from them."""
+        logs = (self.rollouts, self.verdicts, self.refusals, self.runs, self.outcomes)
+        return sum(log.compact() for log in logs)
 
     # --- items: each import writes all items anew (without images), and its manifest last -------------------
 

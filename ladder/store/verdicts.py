@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from ladder.store import Store
-from ladder.store.catalogue import View, parts_sql
+from ladder.store.sql import View, parts_sql
 
 EXAMPLES = 5  # of each change
 
@@ -23,11 +23,11 @@ _EMPTY = (
 _PAIRS = f"""
 CREATE TEMP TABLE pairs AS
 WITH stored AS (
-    SELECT *, filename AS part FROM {{parts}} SEMI JOIN golds USING (item_id, gold)
-    QUALIFY row_number() OVER (PARTITION BY {_KEY}, verifier ORDER BY outcome = 'timeout', filename DESC) = 1
+    SELECT *, filename AS part, file_row_number AS place FROM {{parts}} SEMI JOIN golds USING (item_id, gold)
+    QUALIFY row_number() OVER (PARTITION BY {_KEY}, verifier ORDER BY outcome = 'timeout', part DESC, place DESC) = 1
 ), other AS (
     SELECT * FROM stored WHERE verifier <> $now
-    QUALIFY row_number() OVER (PARTITION BY {_KEY} ORDER BY verifier = $before DESC, part DESC) = 1
+    QUALIFY row_number() OVER (PARTITION BY {_KEY} ORDER BY verifier = $before DESC, part DESC, place DESC) = 1
 )
 SELECT {_KEY}, o.outcome AS before, n.outcome AS after, o.extracted AS extracted_before, n.extracted,
     o.reason AS reason_before, n.reason
@@ -73,7 +73,7 @@ def changes(store: Store, golds: Mapping[str, str], now: str, before: str) -> tu
     paths = store.verdicts.paths()
     with duckdb.connect() as connection:
         connection.register("golds", current)
-        parts = parts_sql(paths, f"{_EMPTY}, '' AS filename")
+        parts = parts_sql(paths, f"{_EMPTY}, '' AS filename, 0 AS file_row_number")
         connection.execute(_PAIRS.format(parts=parts), {"now": now, "before": before})
         (compared,) = connection.sql("SELECT count(*) FROM pairs").fetchall()[0]
         counts = connection.sql(
