@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ladder import verify
 from ladder.derive import derive, tier_counts
-from ladder.encode import Encoder
 from ladder.engines import choose_engine, create_engine
-from ladder.engines.base import Sampling
-from ladder.identity import gold_digest
+from ladder.engines.base import Engine
+from ladder.errors import BadInput
+from ladder.identity import gold_digest, share_of
 from ladder.importing import pools_of
 from ladder.importing.stage import import_stage
-from ladder.models import model_fingerprint, resolve_model
 from ladder.progress import Stopwatch, say
-from ladder.prompts import template
 from ladder.records import Item
 from ladder.runtime import quiet, terminable, tune_allocator
-from ladder.sampling import Asked, Recorder, SamplingReport, judge_stored, sample_missing
-from ladder.settings import BuildSettings
+from ladder.sampling import Recorder, SamplingReport, judge_stored, sample_missing
+from ladder.sampling.passes import Pass, passes_of
+from ladder.sampling.runs import logged
+from ladder.settings import MAIN, BuildSettings
 from ladder.store import Store
-from ladder.store.catalogue import View, missing_samples, unjudged_rollouts
+from ladder.store.catalogue import item_tiers
+from ladder.store.locks import Held
+from ladder.store.wanted import unjudged_rollouts
+from ladder.verify.pool import VerifierPool
 
 
 @dataclass(frozen=True)
@@ -37,78 +40,179 @@ class BuildReport:
     tokens: int
     truncated: int
     timeouts: int
+    failed: int  # samples that the engine gave up on: the next build asks again
+    failure: str
     verifier: dict[str, int]  # what became of the cases: see ladder.verify.pool
-    refused: dict[str, str]
-    tiers: dict[str, int]
+    engine: dict[str, int]  # what the engines counted: retries, ...
+    refused: dict[str, str]  # why the ladder's model cannot be asked an item, by id
+    tiers: dict[str, int]  # empty where other shards still run: the last one derives the ladder
     new: bool
     seconds: dict[str, float]
 
 
-def build(settings: BuildSettings, out: Path) -> BuildReport:
+@dataclass(frozen=True)
+class Shard:
+    """One of `of` processes, often a job of an array, each of which samples its share of the items."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Of "i/n", i from 0 to n - 1; raises BadInput for anything else."""
+        number, _, of = text.partition("/")
+        if not (number.isdecimal() and of.isdecimal() and int(number) < int(of)):
+            raise BadInput(f"--shard {text!r}: write it as i/n, i from 0 to n - 1: --shard 0/4")
+        return cls(int(number), int(of))
+
+
+@dataclass(frozen=True)
+class Running:
+    """What samples: one engine here, `workers` of them in processes of their own, or on the nodes of `ray` (an address,
+    or "local"); all items or those of one shard."""
+
+    workers: int | None = None
+    ray: str | None = None
+    shard: Shard | None = None
+
+
+def build(settings: BuildSettings, out: Path, running: Running | None = None) -> BuildReport:
     """Build or complete the ladder in `out`; raises BadInput and LadderError, both with one line to tell."""
     quiet()
+    running = running or Running()
     pools = pools_of(settings)
     for pool in pools:
         pool.check()
-    model_dir = resolve_model(settings.model.name)
-    encoder = Encoder(model_dir, min_pixels=settings.model.min_pixels, max_pixels=settings.model.max_pixels)
-    how = template(settings.prompt.template)
-    choose_engine(settings.engine)
+    passes = passes_of(settings)
     store = Store.create(out)
-    with store.building("build"), terminable():
+    with _held(store, running.shard) as held, terminable():
         clock = Stopwatch()
-        manifest = import_stage(store, pools, settings)
+        with held.exclusively("import"):
+            manifest = import_stage(store, pools, settings)
         clock.lap("import")
-        asked = Asked(
-            encoder,
-            how,
-            Sampling(temperature=settings.sampling.temperature, max_tokens=settings.sampling.max_tokens),
-            settings.sampling.seed,
-        )
-        view = View(
-            prompt=asked.prompt,
-            model=model_fingerprint(model_dir),
-            sampling=asked.sampling.fingerprint,
-            verifier=verify.fingerprint(settings.verify.policy),
-            k=settings.sampling.k,
-        )
-        report = _sample(settings, store, view, asked, model_dir)
+        with _Engines(running) as engines:
+            report = _Sampler(settings, store, engines, running.shard).run(passes)
         clock.lap("sample")
-        new = derive(settings, store, view, manifest)
+        new, last = False, held.last()
+        if last:
+            if report.sampled or report.judged:
+                store.compact()
+            new = derive(settings, store, {each.name: each.view for each in passes}, manifest)
         clock.lap("derive")
-        return _result(store, manifest, report, new or report.sampled > 0 or report.judged > 0, clock.seconds)
+        refused = {i: detail for i, (_, detail) in passes[0].refused(store).items()}
+        tiers = tier_counts(store) if last else {}
+        return _result(store, manifest, report, refused, tiers, new, clock.seconds)
 
 
-def _sample(
-    settings: BuildSettings, store: Store, view: View, asked: Asked, model_dir: Path
-) -> SamplingReport:
-    items = {item.id: item for item in store.load_items()}
-    if not _has_work(store, view, items):
-        say(f"  nothing to sample: all {view.k} rollouts of {len(items):,} items are there")
-        return SamplingReport()
-    tune_allocator()
-    with settings.verify.pool() as verifier:
-        recorder = Recorder(store, view, verifier, items)
+def _held(store: Store, shard: Shard | None) -> AbstractContextManager[Held]:
+    return store.building("build") if shard is None else store.sharing("build", shard.number, shard.of)
+
+
+class _Engines:
+    """The engine of a pass, loaded when first asked for; the next pass takes it over if it can."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._engine: Engine | None = None
+        self._serves = ""
+
+    def __enter__(self) -> _Engines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def of(self, each: Pass) -> Engine:
+        """The pass' engine, running."""
+        if self._engine is None or self._serves != each.same_engine:
+            self.close()
+            tune_allocator()
+            self._engine = self._started(each)
+            self._serves = each.same_engine
+        return self._engine
+
+    def _started(self, each: Pass) -> Engine:
+        settings, model, running = each.settings, each.model, self._running
+        if choose_engine(settings.engine) in ("server", "replay"):
+            return create_engine(settings, model)  # one of these is enough for any number of GPUs
+        if running.ray is not None:
+            from ladder.engines.fleet_ray import create_ray_fleet
+
+            address = None if running.ray == "local" else running.ray
+            return create_ray_fleet(settings, model, address, running.workers)
+        if running.workers is not None:
+            from ladder.engines.fleet import create_fleet
+
+            return create_fleet(settings, model, running.workers)
+        return create_engine(settings, model)
+
+    def close(self) -> None:
+        """End the engine that runs."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+
+
+@dataclass
+class _Sampler:
+    """Runs the passes: judges what is stored, samples what is missing."""
+
+    settings: BuildSettings
+    store: Store
+    engines: _Engines
+    shard: Shard | None = None
+    report: SamplingReport = field(default_factory=SamplingReport)
+
+    def run(self, passes: list[Pass]) -> SamplingReport:
+        """All passes, in order; what they did together."""
+        items = {item.id: item for item in self.store.load_items() if self._mine(item)}
+        with self.settings.verify.pool() as verifier:
+            for each in passes:
+                self._run(each, self._chosen(each, passes[0], items), verifier)
+        self.report.verifier = verifier.counts
+        return self.report
+
+    def _mine(self, item: Item) -> bool:
+        return self.shard is None or share_of(item.id, self.shard.of) == self.shard.number
+
+    def _chosen(self, each: Pass, main: Pass, items: dict[str, Item]) -> dict[str, Item]:
+        """The items that a pass asks."""
+        if each.tiers is None:
+            return items
+        golds = {item_id: gold_digest(item) for item_id, item in items.items()}
+        tiers = item_tiers(self.store, main.view, golds, self.settings.tiers)
+        return {i: item for i, item in items.items() if tiers.get(i) in each.tiers}
+
+    def _run(self, each: Pass, items: dict[str, Item], verifier: VerifierPool) -> None:
+        golds = {item_id: gold_digest(item) for item_id, item in items.items()}
+        judging = bool(unjudged_rollouts(self.store, each.view, golds))
+        if not judging and not any(each.plan(self.store, golds).missing()):
+            name = "" if each.name == MAIN else f" of pass {each.name}"
+            say(
+                f"  nothing to sample{name}: all {each.settings.sampling.told} rollouts of {len(items):,} items are there"
+            )
+            return
+        recorder = Recorder(self.store, each.view, verifier, items, self.report)
         try:
-            judge_stored(store, view, recorder, items)
-            if missing_samples(store, view, list(items)):
-                engine = create_engine(settings, model_dir, asked.encoder, view.model)
-                try:
-                    sample_missing(store, view, asked, engine, recorder, items)
-                finally:
-                    engine.close()
+            if judging:
+                judge_stored(self.store, each.view, recorder, items)
+            plan = each.plan(self.store, golds)
+            if any(plan.missing()):
+                engine = self.engines.of(each)
+                with logged(self.store, each.name, each.view, engine, self.report) as meter:
+                    sample_missing(self.store, plan, each.asked, engine, recorder, items, meter)
         finally:
             recorder.close()
-        return replace(recorder.report, verifier=verifier.counts)
-
-
-def _has_work(store: Store, view: View, items: dict[str, Item]) -> bool:
-    golds = {item_id: gold_digest(item) for item_id, item in items.items()}
-    return bool(missing_samples(store, view, list(items)) or unjudged_rollouts(store, view, golds))
 
 
 def _result(
-    store: Store, manifest: dict[str, Any], report: SamplingReport, new: bool, seconds: dict[str, float]
+    store: Store,
+    manifest: dict[str, Any],
+    report: SamplingReport,
+    refused: dict[str, str],
+    tiers: dict[str, int],
+    new: bool,
+    seconds: dict[str, float],
 ) -> BuildReport:
     return BuildReport(
         path=str(store.path),
@@ -119,9 +223,41 @@ def _result(
         tokens=report.tokens,
         truncated=report.truncated,
         timeouts=report.timeouts,
+        failed=report.failed,
+        failure=report.failure,
         verifier=report.verifier,
-        refused=report.refused,
-        tiers=tier_counts(store),
-        new=new,
+        engine=report.engine,
+        refused=refused,
+        tiers=tiers,
+        new=new or report.sampled > 0 or report.judged > 0,
         seconds=seconds,
     )
+
+
+def told(report: BuildReport) -> tuple[list[str], list[str]]:
+    """The report for a terminal: what there is, and what one should know besides."""
+    if report.new or report.sampled:
+        lines = [f"{report.path}: {report.items:,} items, {report.sampled:,} rollouts sampled"]
+    else:
+        lines = [f"{report.path}: nothing to do, the ladder is complete"]
+    if not report.tiers and report.items:
+        lines.append("  other shards still run, the last one to end derives the ladder")
+    lines += [f"  {tier:<10} {count:>8,}" for tier, count in report.tiers.items()]
+    warnings = [
+        f"{count:,} rollouts {name}"
+        for name, count in (("truncated", report.truncated), ("judged too late", report.timeouts))
+        if count
+    ]
+    counted = ", ".join(
+        f"{name.replace('_', ' ')} {count:,}" for name, count in report.engine.items() if count
+    )
+    warnings += [f"engine: {counted}"] if counted else []
+    if report.failed:
+        warnings.append(
+            f"{report.failed:,} rollouts are missing, the next build asks again: {report.failure}"
+        )
+    warnings += [
+        f"not sampled: {item_id}: {why} ({len(report.refused)} in all)"
+        for item_id, why in list(report.refused.items())[:3]
+    ]
+    return lines, warnings

@@ -5,70 +5,79 @@ Nothing is done where nothing changed. What is in the logs, and who writes them,
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from ladder import __version__
 from ladder.digest import fingerprint
 from ladder.publish import outputs_missing, publish
-from ladder.settings import BuildSettings
+from ladder.settings import MAIN, BuildSettings
 from ladder.store import FORMAT_VERSION, MARKER, Store
-from ladder.store.catalogue import View, build_catalogue, catalogue, facts_of
+from ladder.store.catalogue import build_catalogue, catalogue, facts_of
 from ladder.store.parts import write_text
+from ladder.store.sql import View
 
 
-def derive(settings: BuildSettings, store: Store, view: View, manifest: dict[str, Any]) -> bool:
-    """Derive everything, if what it derives from changed or a part of it is gone; True where it was done."""
+def derive(
+    settings: BuildSettings, store: Store, views: Mapping[str, View], manifest: dict[str, Any]
+) -> bool:
+    """Derive everything, if what it derives from changed or a part of it is gone; True where it was done. `views` are
+    those of the build's passes, by name."""
     state = fingerprint(
         "state-1",
         [
             settings.model_dump(mode="json"),
-            vars(view),
+            {name: vars(view) for name, view in views.items()},
             manifest["number"],
-            [p.name for log in (store.rollouts, store.verdicts) for p in log.paths()],
+            [p.name for log in (store.rollouts, store.verdicts, store.refusals) for p in log.paths()],
             __version__,
         ],
     )
     if facts_of(store).get("state") == state and not outputs_missing(store):
         return False
     write_text(_build_toml(settings), store.path / MARKER)
-    build_catalogue(store, view, settings.tiers, _facts(settings, view) | {"state": state})
+    others = {name: view for name, view in views.items() if name != MAIN}
+    facts = _facts(settings, views) | {"state": state}
+    build_catalogue(store, views[MAIN], settings.tiers, facts, others)
     publish(store, settings, manifest)
     return True
 
 
-def _facts(settings: BuildSettings, view: View) -> dict[str, str]:
+def _facts(settings: BuildSettings, views: Mapping[str, View]) -> dict[str, str]:
+    view = views[MAIN]
     return {
         "name": settings.name,
-        "model": settings.model.name,
+        "model": settings.who,
         "model_fingerprint": view.model,
         "prompt": settings.prompt.template,
         "prompt_fingerprint": view.prompt,
         "sampling_fingerprint": view.sampling,
         "temperature": str(settings.sampling.temperature),
         "max_tokens": str(settings.sampling.max_tokens),
-        "k": str(view.k),
+        "k": settings.sampling.told,
         "verifier": view.verifier,
         "ladder_version": __version__,
+        "views": json.dumps({name: _samples(view) for name, view in views.items()}, sort_keys=True),
     }
 
 
-def derived_view(store: Store, settings: BuildSettings) -> View | None:
-    """The view that the catalogue was derived from; None where there is no catalogue, or not one of these settings."""
+def _samples(view: View) -> dict[str, Any]:
+    """Which samples a view is of, whoever judged them."""
+    return {key: value for key, value in vars(view).items() if key != "verifier"}
+
+
+def derived_views(store: Store, settings: BuildSettings) -> dict[str, View] | None:
+    """The views that the catalogue was derived from, by pass; None where there is no catalogue, or not one of these
+    settings."""
     facts = facts_of(store)
-    if not facts:
+    if "views" not in facts:
         return None
-    view = View(
-        facts["prompt_fingerprint"],
-        facts["model_fingerprint"],
-        facts["sampling_fingerprint"],
-        facts["verifier"],
-        int(facts["k"]),
-    )
-    expected = _facts(settings, view) | {
-        "k": str(settings.sampling.k),
-        "ladder_version": facts["ladder_version"],
-    }
-    return view if expected == {key: facts[key] for key in expected} else None
+    stored = json.loads(facts["views"])
+    views = {name: View(**view, verifier=facts["verifier"]) for name, view in stored.items()}
+    expected = _facts(settings, views) | {"ladder_version": facts["ladder_version"], "views": facts["views"]}
+    same = expected == {key: facts[key] for key in expected} and set(views) == {MAIN, *settings.passes}
+    return views if same else None
 
 
 def tier_counts(store: Store) -> dict[str, int]:

@@ -7,9 +7,9 @@ has a length limit rejects what does not fit. Families: Qwen2-VL, Qwen2.5-VL, Qw
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,15 +33,40 @@ class Encoded:
 
     `prompt_ids` (P) have one id per image feature, `short_ids` one per image, as vLLM takes them. `positions` (3, P) are
     the temporal, height and width rotary positions. `pixels` (V, patch values) and `grids` (N, 3) are None without images.
+    Pixels are made when they are first asked for: vLLM makes its own, and they are many times what the pictures take.
     """
 
     prompt_ids: list[int]
     short_ids: list[int]
     positions: np.ndarray
     grids: np.ndarray | None
-    pixels: np.ndarray | None
+    made: np.ndarray | Callable[[], np.ndarray] | None  # `pixels`, or what makes them
     pictures: tuple[PILImage.Image, ...]
     image_hashes: tuple[str, ...]
+
+    @cached_property
+    def pixels(self) -> np.ndarray | None:
+        """(V, patch values), or None without images."""
+        return self.made() if callable(self.made) else self.made
+
+
+@dataclass(eq=False)
+class Prompt:
+    """What is asked, encoded when it is first needed: chat messages, and the images of their image parts in order as
+    (hash, canonical bytes). Pickled, it is not encoded."""
+
+    messages: list[Message]
+    images: Sequence[tuple[str, bytes]] = ()
+    _encoded: Encoded | None = field(default=None, repr=False)
+
+    def encoded(self, encoder: Encoder) -> Encoded:
+        """As `encoder` encodes it, once; raises ValueError where it cannot (Encoder.encode)."""
+        if self._encoded is None:
+            self._encoded = encoder.encode(self.messages, self.images)
+        return self._encoded
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_encoded": None}
 
 
 class Encoder:
@@ -93,7 +118,7 @@ class Encoder:
         """Digest of what turns an image into pixels: the budget."""
         return fingerprint("encode-1", [self.min_pixels, self.max_pixels])
 
-    @property
+    @cached_property
     def stop_ids(self) -> tuple[int, ...]:
         """Ids that end a response: the end of a turn and the end of text."""
         names = [self.tokenizer.eos_token, "<|im_end|>", "<|endoftext|>"]
@@ -116,7 +141,7 @@ class Encoder:
         if count != len(images):
             raise ValueError(f"{count} image placeholders for {len(images)} images")
         pictures = tuple(self._resized(open_canonical(data)) for _, data in images)
-        pixels, grids = self.patches(pictures)
+        grids = self._grids(pictures)
         merge = self._merge**2
         lengths = [] if grids is None else [int(g.prod()) // merge for g in grids]
         ids = _expand(short, self.image_token, lengths)
@@ -125,7 +150,7 @@ class Encoder:
             short_ids=short,
             positions=rotary_positions(ids, self.image_token, grids, self._merge),
             grids=grids,
-            pixels=pixels,
+            made=partial(self._pixels, pictures) if pictures else None,
             pictures=pictures,
             image_hashes=tuple(h for h, _ in images),
         )
@@ -144,9 +169,10 @@ class Encoder:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The response as text: the format's tags kept, end markers dropped."""
-        stops = set(self.stop_ids)
-        kept = [i for i in token_ids if i not in stops]
-        return str(self.tokenizer.decode(kept, skip_special_tokens=False))
+        import numpy as np
+
+        ids = np.asarray(token_ids, np.int64)  # of a list the tokenizer would look at every element
+        return str(self.tokenizer.decode(ids[~np.isin(ids, self.stop_ids)], skip_special_tokens=False))
 
     @property
     def _merge(self) -> int:
@@ -161,6 +187,17 @@ class Encoder:
         if (width, height) == image.size:
             return image
         return image.resize((width, height), PILImage.Resampling.BICUBIC)
+
+    def _grids(self, pictures: Sequence[PILImage.Image]) -> np.ndarray | None:
+        import numpy as np
+
+        size = self._processor.patch_size
+        sides = [(1, picture.height // size, picture.width // size) for picture in pictures]
+        return np.array(sides, np.int64) if sides else None
+
+    def _pixels(self, pictures: Sequence[PILImage.Image]) -> np.ndarray:
+        pixels: np.ndarray = self.patches(pictures)[0]
+        return pixels
 
     def patches(self, pictures: Sequence[PILImage.Image]) -> tuple[Any, Any]:
         """Pixels (V, patch values) and grids (N, 3) of images that are exact grid multiples; None, None of none."""

@@ -22,3 +22,8 @@ def gold_digest(item: Item) -> str:
 def sample_seed(seed: int, item_id: str, prompt: str, sampling: str, index: int) -> int:
     """Seed of sample `index` of an item under a specification: bases far apart, samples consecutive."""
     return base_seed(str(seed), item_id, prompt, sampling) + index
+
+
+def share_of(item_id: str, shares: int) -> int:
+    """Which of so many shares an item belongs to, whatever other items there are."""
+    return int(digest("share-1", item_id)[:15], 16) % shares

@@ -6,13 +6,16 @@ unless a schema below says otherwise. Token ids and log-probs are lists of equal
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 IMAGE_PLACEHOLDER = "<image>"
@@ -134,6 +137,16 @@ class RolloutKey:
     sampling: str  # fingerprint of the sampling specification (not n, not concurrency)
     index: int
 
+    def row(self) -> dict[str, Any]:
+        """The key's columns."""
+        return {
+            "item_id": self.item_id,
+            "prompt": self.prompt,
+            "model": self.model,
+            "sampling": self.sampling,
+            "index": self.index,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
@@ -141,16 +154,34 @@ class Rollout:
 
     key: RolloutKey
     text: str
-    token_ids: tuple[int, ...]
-    logprobs: tuple[float, ...]  # of the distribution sampled from: temperature and banned ids included
+    token_ids: Sequence[int] | np.ndarray  # none where the engine tells none
+    logprobs: (
+        Sequence[float] | np.ndarray
+    )  # of the distribution sampled from: temperature and banned ids included
     finish_reason: str  # stop | length (truncated: counts as wrong and is flagged)
     seed: int
     engine: str
+    tokens: int | None = None  # None: as many as there are token ids
+    trainable: bool = True  # ids and log-probs are of the prompt that training would encode
 
     def row(self) -> dict[str, Any]:
         """The rollout as a row of ROLLOUT_SCHEMA."""
-        own = {name: getattr(self, name) for name in self.__slots__ if name != "key"}
-        return asdict(self.key) | own | {"tokens": len(self.token_ids)}
+        return self.key.row() | {
+            "text": self.text,
+            "token_ids": self.token_ids,
+            "logprobs": self.logprobs,
+            "finish_reason": self.finish_reason,
+            "seed": self.seed,
+            "engine": self.engine,
+            "tokens": len(self.token_ids) if self.tokens is None else self.tokens,
+            "trainable": self.trainable,
+            "response": response_digest(self.text),
+        }
+
+
+def response_digest(text: str) -> int:
+    """What ties a verdict to the response that it judges, should a key ever have two: 63 bits."""
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="replace"), digest_size=8).digest()) >> 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +282,42 @@ def rollout_schema() -> pa.Schema:
             ("seed", pa.int64()),
             ("engine", pa.string()),
             ("tokens", pa.int32()),
+            ("trainable", pa.bool_()),  # null in older parts: true
+            ("response", pa.int64()),  # response_digest of the text; null in older parts
+        ]
+    )
+
+
+@cache
+def refusal_schema() -> pa.Schema:
+    """Schema of `rollouts/refusals-*.parquet`: items that a model cannot be asked, under one prompt and sampling."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            *_key_fields()[:-1],
+            ("reason", pa.string()),  # see ladder.engines.base.Refused
+            ("detail", pa.string()),
+            ("need", pa.int64()),  # positions that prompt and answer need, where they are too many
+        ]
+    )
+
+
+@cache
+def run_schema() -> pa.Schema:
+    """Schema of `runs/*.parquet`: what each run of the sampling stage did, one row per pass."""
+    import pyarrow as pa
+
+    names = ("pass", "engine", "model", "prompt", "sampling")
+    counts = ("workers", "sampled", "tokens", "truncated", "refused", "failed")
+    return pa.schema(
+        [
+            ("started", pa.timestamp("ms")),  # UTC; with a zone DuckDB would need pytz to show it
+            *((name, pa.string()) for name in names),
+            *((name, pa.int64()) for name in counts),
+            ("seconds", pa.float64()),
+            ("waiting_share", pa.float64()),  # of that time, in which the engine waited for us
+            ("counts", pa.string()),  # JSON: what the engine counted (retries, ...)
         ]
     )
 
@@ -268,6 +335,7 @@ def verdict_schema() -> pa.Schema:
             ("outcome", pa.string()),
             ("extracted", pa.string()),
             ("reason", pa.string()),
+            ("response", pa.int64()),  # response_digest of what was judged; null in older parts
         ]
     )
 

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from ladder import verify
-from ladder.derive import derive, derived_view, tier_counts
+from ladder.derive import derive, derived_views, tier_counts
 from ladder.errors import BadInput
 from ladder.identity import gold_digest
 from ladder.records import Item
 from ladder.runtime import quiet, terminable
 from ladder.sampling import Recorder, judge_stored
-from ladder.settings import settings_of
+from ladder.settings import MAIN, settings_of
 from ladder.store import Store
-from ladder.store.catalogue import View
+from ladder.store.sql import View
 from ladder.store.verdicts import Change, changes, stored_views
 from ladder.verify.pool import VerifierPool
 
@@ -53,23 +53,26 @@ def rejudge(
     store = Store.open(path)
     settings = settings_of(path, overrides)
     with store.building("verify"), terminable():
-        before, manifest = derived_view(store, settings), store.import_manifest()
+        before, manifest = derived_views(store, settings), store.import_manifest()
         if before is None or manifest is None:
             raise BadInput(f"{path} was not built to its end: run `ladder build` again")
         items = {item.id: item for item in store.load_items()}
-        view = replace(before, verifier=verify.fingerprint(settings.verify.policy))
-        views = stored_views(store, view.verifier)
+        now, then = verify.fingerprint(settings.verify.policy), before[MAIN].verifier
+        views = stored_views(store, now)
         how = settings.verify
         with VerifierPool(workers or how.workers, deadline or how.deadline, how.policy) as verifier:
             judged = _judge(store, views, verifier, items)
             counts = verifier.counts
         golds = {item_id: gold_digest(item) for item_id, item in items.items()}
-        compared, found = changes(store, golds, view.verifier, before.verifier)
-        new = derive(settings, store, view, manifest)
+        compared, found = changes(store, golds, now, then)
+        derived = {name: replace(view, verifier=now) for name, view in before.items()}
+        if judged:
+            store.compact()
+        new = derive(settings, store, derived, manifest)
         return RejudgeReport(
             path=str(path),
-            verifier=view.verifier,
-            before=before.verifier,
+            verifier=now,
+            before=then,
             views=len(views),
             judged=judged,
             timeouts=counts["timeouts"],

@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
+from ladder.adaptive import AdaptiveSettings
 from ladder.audit.settings import AuditSettings
-from ladder.config import Settings, read_toml, validate
+from ladder.config import Settings, merged, read_toml, validate
+from ladder.engines.settings import EngineSettings
 from ladder.errors import BadInput
 from ladder.pools.mapping import ImageSettings
 from ladder.pools.source import PoolSettings
@@ -17,28 +19,8 @@ from ladder.tiers import TierSettings
 from ladder.verify.policy import Policy
 from ladder.verify.pool import VerifierPool
 
-
-class ModelSettings(Settings):
-    """The model that scores: a shipped name, a directory or a Hub id; and its pixel budget for one image."""
-
-    name: str = "digits"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: str = "auto"
-    min_pixels: PositiveInt = 3136
-    max_pixels: PositiveInt = 1_003_520
-
-
-class TransformersSettings(Settings):
-    """Settings of the transformers engine: samples running at once."""
-
-    slots: PositiveInt = 256
-
-
-class VllmSettings(Settings):
-    """Settings of the vLLM engine; `args` are passed on to `vllm.LLM`."""
-
-    in_flight: PositiveInt = 512
-    args: dict[str, Any] = Field(default_factory=dict)
+#: The pass that the ladder is scored by; its settings are the build's own.
+MAIN = "main"
 
 
 class PromptSettings(Settings):
@@ -48,12 +30,30 @@ class PromptSettings(Settings):
 
 
 class SamplingSettings(Settings):
-    """k samples per item, and how they are drawn."""
+    """k samples per item, and how they are drawn. With `[sampling.adaptive]`, k are the first, and an item gets more where
+    they can still change its tier (ladder.adaptive)."""
 
     k: PositiveInt = 8
+    adaptive: AdaptiveSettings | None = None
     temperature: float = Field(1.0, ge=0)
     max_tokens: PositiveInt = 1024
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _first_samples_fit(self) -> SamplingSettings:
+        if self.adaptive is not None:
+            self.adaptive.check(self.k)
+        return self
+
+    @property
+    def most(self) -> int:
+        """Samples that an item gets at most."""
+        return self.k if self.adaptive is None else self.adaptive.k_max
+
+    @property
+    def told(self) -> str:
+        """The number of samples per item, in words."""
+        return str(self.k) if self.most == self.k else f"{self.k} to {self.most}"
 
 
 class VerifySettings(Settings):
@@ -93,7 +93,23 @@ class TrainingSettings(Settings):
     set: dict[str, Any] = Field(default_factory=dict)
 
 
-class BuildSettings(Settings):
+class AskingSettings(EngineSettings):
+    """Who is asked, and how: a model on an engine, a prompt template, and the sampling."""
+
+    prompt: PromptSettings = PromptSettings()
+    sampling: SamplingSettings = SamplingSettings()
+
+
+class PassSettings(AskingSettings):
+    """Another way to ask the items (`direct`, `blind`), or another model (a panel); what is not set is the build's.
+
+    `tiers` leaves out items of other tiers: a stronger model need not answer what the policy always does.
+    """
+
+    tiers: tuple[str, ...] | None = None
+
+
+class BuildSettings(AskingSettings):
     """A build: pools -> items -> rollouts -> verdicts -> scores -> tiers -> ladder.
 
     Either `[pool]`, or several `[pools.NAME]`, whose order says which copy of an item stays. What is also asked in one
@@ -106,22 +122,38 @@ class BuildSettings(Settings):
     benchmarks: dict[str, PoolSettings] = Field(default_factory=dict)
     images: ImageSettings = ImageSettings()
     audit: AuditSettings = AuditSettings()
-    model: ModelSettings = ModelSettings()
-    engine: Literal["auto", "vllm", "transformers"] = "auto"
-    transformers: TransformersSettings = TransformersSettings()
-    vllm: VllmSettings = VllmSettings()
-    prompt: PromptSettings = PromptSettings()
-    sampling: SamplingSettings = SamplingSettings()
+    passes: dict[str, PassSettings] = Field(default_factory=dict)
     verify: VerifySettings = VerifySettings()
     tiers: TierSettings = TierSettings()
     card: CardSettings = CardSettings()
     train: TrainingSettings = TrainingSettings()
 
     @model_validator(mode="after")
+    def _passes_are_columns(self) -> BuildSettings:
+        for name, settings in self.passes.items():
+            if not name.isidentifier() or name in (MAIN, "pass"):
+                raise ValueError(
+                    f"passes.{name}: the name becomes a column, {name}_rate; choose an identifier"
+                )
+            unknown = set(settings.tiers or ()) - set(self.tiers.names)
+            if unknown:
+                raise ValueError(f"passes.{name}.tiers: there is no tier {sorted(unknown)[0]!r}")
+        return self
+
+    @model_validator(mode="after")
     def _one_or_several(self) -> BuildSettings:
         if (self.pool is None) == (not self.pools):
             raise ValueError("a build has either one [pool] or several [pools.NAME]")
         return self
+
+    def asking(self, name: str) -> AskingSettings:
+        """Who is asked and how in a pass: its own settings over the build's; adaptive only where it says so itself."""
+        own: dict[str, Any] = self.model_dump(include=set(AskingSettings.model_fields))
+        if name == MAIN:
+            return AskingSettings.model_validate(own)
+        own["sampling"]["adaptive"] = None
+        set_ = self.passes[name].model_dump(exclude_unset=True, exclude={"tiers"})
+        return AskingSettings.model_validate(merged(own, set_))
 
     @property
     def sources(self) -> dict[str, PoolSettings]:

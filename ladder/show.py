@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 from ladder.errors import BadInput, LadderError
 from ladder.records import AnswerType, Reference
 from ladder.store import Store
-from ladder.store.catalogue import catalogue, parts_sql
+from ladder.store.catalogue import catalogue
+from ladder.store.sql import parts_sql
 from ladder.verify.policy import DEFAULT
 
 if TYPE_CHECKING:

@@ -1,12 +1,6 @@
 """`ladder build`: does only what is missing, whatever changed or whoever killed it."""
 
-import os
 import shutil
-import signal
-import subprocess
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +8,7 @@ import duckdb
 import pytest
 from helpers import (
     K,
-    digits_overrides,
     digits_settings,
-    ladder_command,
     part_rows,
     read_pool_rows,
     rows_of,
@@ -25,9 +17,10 @@ from helpers import (
 )
 from PIL import Image as PILImage
 
-from ladder.build import BuildReport, build
+from ladder.build import build
 from ladder.config import read_toml, validate
-from ladder.settings import BuildSettings, VllmSettings
+from ladder.engines.settings import VllmSettings
+from ladder.settings import BuildSettings
 
 KEYS = 'item_id, prompt, model, sampling, "index"'
 TABLE = "SELECT * EXCLUDE (images) FROM ladder ORDER BY position"
@@ -209,75 +202,3 @@ def test_a_verdict_that_timed_out_is_sought_again(ladder: Path, digits_pool: Pat
     report = build(digits_settings(digits_pool), ladder)
     assert (report.sampled, report.judged, report.timeouts) == (0, K * len(items_of(ladder)), 0)
     assert rows_of(ladder, TABLE) == before
-
-
-@dataclass(frozen=True)
-class Interrupted:
-    """A ladder whose build was terminated, then killed, then finished; and what was seen on the way."""
-
-    path: Path
-    terminated: subprocess.CompletedProcess[str]
-    after_term: list[Any]
-    after_kill: list[Any]
-    finished: BuildReport
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    while not condition():
-        assert process.poll() is None, f"ended before it could be interrupted: {process.communicate()}"
-        time.sleep(0.02)
-
-
-@pytest.fixture(scope="module")
-def interrupted(tmp_path_factory: pytest.TempPathFactory, digits_pool: Path) -> Interrupted:
-    out = tmp_path_factory.mktemp("interrupted") / "tiny-ladder"
-    overrides = digits_overrides(digits_pool, transformers__slots=1)
-    command = ladder_command("build", "digits", "--out", str(out), *(f"--set={o}" for o in overrides))
-
-    def parts() -> int:
-        return len(list((out / "rollouts").glob("*.parquet")))
-
-    def interrupt(sign: int) -> subprocess.CompletedProcess[str]:
-        before = parts()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        wait_for(lambda: parts() > before, process)
-        os.kill(process.pid, sign)
-        stdout, stderr = process.communicate(timeout=60)
-        return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
-
-    terminated = interrupt(signal.SIGTERM)
-    after_term = part_rows(out, "rollouts")
-    interrupt(signal.SIGKILL)
-    (out / "rollouts" / ".rollouts-0.parquet.tmp").write_bytes(b"PAR1 torn")
-    after_kill = part_rows(out, "rollouts")
-    finished = build(digits_settings(digits_pool), out)
-    return Interrupted(out, terminated, after_term, after_kill, finished)
-
-
-def test_terminated_a_build_flushes_and_says_how_to_go_on(interrupted: Interrupted) -> None:
-    assert interrupted.terminated.returncode == 1
-    assert interrupted.terminated.stderr.splitlines()[-1].startswith("ladder: stopped")
-    assert "Traceback" not in interrupted.terminated.stderr
-    assert interrupted.after_term
-
-
-def test_killed_a_build_loses_nothing_that_was_stored(interrupted: Interrupted) -> None:
-    final = set(map(str, part_rows(interrupted.path, "rollouts")))
-    assert len(interrupted.after_term) < len(interrupted.after_kill) < len(final)
-    assert (
-        {str(row) for row in interrupted.after_term} <= {str(row) for row in interrupted.after_kill} <= final
-    )
-
-
-def test_resumed_a_build_samples_exactly_what_is_missing_and_nothing_twice(
-    interrupted: Interrupted, built: Path
-) -> None:
-    keys = part_rows(interrupted.path, "rollouts", KEYS)
-    assert len(keys) == len(set(keys)) == K * len(items_of(built))
-    assert interrupted.finished.sampled == len(keys) - len(interrupted.after_kill)
-
-
-def test_interrupted_or_not_the_ladder_is_the_same(interrupted: Interrupted, built: Path) -> None:
-    same = f"{KEYS}, text, token_ids, finish_reason, seed"
-    assert part_rows(interrupted.path, "rollouts", same) == part_rows(built, "rollouts", same)
-    assert rows_of(interrupted.path, TABLE) == rows_of(built, TABLE)

@@ -14,11 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ladder.encode import Encoder
-from ladder.engines import create_engine
+from ladder.engines import create_engine, model_of
 from ladder.engines.base import Engine, Request, Sampling, drive
 from ladder.errors import BadInput
-from ladder.models import model_fingerprint, resolve_model
 from ladder.progress import Progress, say
 from ladder.prompts import template
 from ladder.records import Item, Outcome
@@ -92,15 +90,15 @@ def evaluate(
     quiet()
     tune_allocator()
     store = Store.open(split.ladder)
-    source = resolve_model(model)
-    encoder = Encoder(source, min_pixels=settings.model.min_pixels, max_pixels=settings.model.max_pixels)
-    engine = create_engine(settings, source, encoder, model_fingerprint(source))
+    asking = settings.model_copy(update={"model": settings.model.model_copy(update={"name": model})})
+    source = model_of(asking)
+    engine = create_engine(asking, source)
     items = {item.id: item for item in store.load_items([row["id"] for row in rows])}
     sampling = Sampling(settings.sampling.temperature or 1.0, settings.sampling.max_tokens)
-    asked = Asked(encoder, template(settings.prompt.template), sampling, seed)
+    asked = Asked(source.encoder, template(settings.prompt.template), sampling, seed)
     try:
         sampled = _judged(store, items, asked, n, engine, settings.verify, "evaluating")
-        greedy = Asked(encoder, asked.template, Sampling(0.0, sampling.max_tokens), seed)
+        greedy = Asked(source.encoder, asked.template, Sampling(0.0, sampling.max_tokens), seed)
         best = _judged(store, items, greedy, 1, engine, settings.verify, "greedy")
     finally:
         engine.close()
@@ -142,8 +140,8 @@ def _judged(
                 out[item_id].append((verdict.outcome == Outcome.CORRECT and whole, tokens))
 
         for done in drive(engine, requests()):
-            tag = (done.request_id, len(done.token_ids), done.finish_reason != "length")
-            verifier.submit(tag, asked.encoder.decode(done.token_ids), items[done.request_id])
+            tag = (done.request_id, done.length, done.finish_reason != "length")
+            verifier.submit(tag, asked.text(done), items[done.request_id])
             collect(block=False)
             progress.advance()
         collect(block=True)

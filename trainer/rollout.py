@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ladder.encode import Encoded, Encoder
 from ladder.engines.base import Completion, Engine, Request, drive
 from ladder.records import Item, Outcome, Verdict
 from ladder.sampling import Asked
@@ -39,13 +40,13 @@ class JudgedGroup:
 
     draw: Draw
     item: Item
-    request: Request
+    prompt: Encoded
     responses: tuple[Response, ...]
 
     @property
     def group(self) -> Group:
         """What the policy needs of it."""
-        return Group(self.request.prompt, tuple(r.completion.token_ids for r in self.responses))
+        return Group(self.prompt, tuple(tuple(r.completion.token_ids) for r in self.responses))
 
     @property
     def outcome(self) -> GroupOutcome:
@@ -60,6 +61,7 @@ def roll_out(
     items: Mapping[str, Item],
     store: Store,
     asked: Asked,
+    encoder: Encoder,
     group: int,
     engine: Engine,
     verifier: VerifierPool,
@@ -78,13 +80,13 @@ def roll_out(
     verdicts: dict[_Sample, Verdict] = {}
     for completion in drive(engine, requests.values()):
         sample = (completion.request_id, completion.index)
-        text = asked.encoder.decode(completion.token_ids)
+        text = asked.text(completion)
         done[sample] = (completion, text)
         verifier.submit(sample, text, item_of[completion.request_id])
         verdicts.update(verifier.completed())
     verdicts.update(verifier.completed(block=True))
     return [
-        _judged(draw, item_of[str(draw.sequence)], requests[str(draw.sequence)], done, verdicts)
+        _judged(draw, item_of[str(draw.sequence)], requests[str(draw.sequence)], encoder, done, verdicts)
         for draw in draws
     ]
 
@@ -96,9 +98,10 @@ def _judged(
     draw: Draw,
     item: Item,
     request: Request,
+    encoder: Encoder,
     done: Mapping[_Sample, tuple[Completion, str]],
     verdicts: Mapping[_Sample, Verdict],
 ) -> JudgedGroup:
     samples = [(request.id, index) for index in request.indices]
     responses = tuple(Response(done[s][1], done[s][0], verdicts[s]) for s in samples)
-    return JudgedGroup(draw, item, request, responses)
+    return JudgedGroup(draw, item, request.prompt.encoded(encoder), responses)

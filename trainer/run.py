@@ -18,6 +18,7 @@ from ladder.digest import fingerprint
 from ladder.encode import Encoder
 from ladder.engines import choose_device
 from ladder.engines.base import Sampling
+from ladder.engines.settings import ModelSettings
 from ladder.engines.transformers import TransformersEngine
 from ladder.errors import BadInput
 from ladder.models import load_model, model_fingerprint, resolve_model
@@ -26,7 +27,7 @@ from ladder.prompts import template
 from ladder.records import Item
 from ladder.runtime import quiet, terminable, tune_allocator
 from ladder.sampling import Asked
-from ladder.settings import ModelSettings, settings_of
+from ladder.settings import settings_of
 from ladder.splits import Split
 from ladder.store import Store
 from ladder.store.parts import write_text
@@ -57,6 +58,7 @@ class _World:
     store: Store
     items: Mapping[str, Item]
     asked: Asked
+    encoder: Encoder
     settings: TrainSettings
     run: str
     out: Path
@@ -77,7 +79,9 @@ def train(split: Split, model: ModelSettings, settings: TrainSettings, out: Path
     _claim(out, split, model, settings)
     sampling = Sampling(settings.response.temperature, settings.response.max_tokens)
     asked = Asked(encoder, template(settings.template), sampling, settings.seed)
-    world = _World(store, items, asked, settings, fingerprint("run-1", str(out.resolve())), out, source)
+    world = _World(
+        store, items, asked, encoder, settings, fingerprint("run-1", str(out.resolve())), out, source
+    )
     steps = settings.steps or math.ceil(len(split.train) * settings.epochs / settings.batch.prompts)
     latest = next(iter(reversed(checkpoints(out / "checkpoints"))), None)
     learner, first = _learner(world, split, latest)
@@ -105,7 +109,14 @@ def _step(world: _World, learner: Learner, verifier: VerifierPool, step: int, st
     settings, timer = world.settings, Stopwatch()
     draws = draw_step(learner, settings)
     groups = roll_out(
-        draws, world.items, world.store, world.asked, settings.batch.group, learner.engine, verifier
+        draws,
+        world.items,
+        world.store,
+        world.asked,
+        world.encoder,
+        settings.batch.group,
+        learner.engine,
+        verifier,
     )
     timer.lap("rollout")
     per_step = math.ceil(settings.batch.prompts * settings.batch.group / settings.batch.responses_per_update)
@@ -130,16 +141,16 @@ def _learner(world: _World, split: Split, latest: Path | None) -> tuple[Learner,
     model = load_model(latest or world.source, dtype="float32", device=device)
     autocast = settings.dtype == "bfloat16"
     temperature = settings.response.temperature
-    policy = Policy(model, world.asked.encoder, temperature=temperature, autocast=autocast)
+    policy = Policy(model, world.encoder, temperature=temperature, autocast=autocast)
     reference = None
     if settings.kl.weight > 0:
         start = load_model(world.source, dtype="float32", device=device) if latest else copy.deepcopy(model)
-        reference = Policy(start, world.asked.encoder, temperature=temperature, autocast=autocast)
+        reference = Policy(start, world.encoder, temperature=temperature, autocast=autocast)
         reference.requires_grad_(False)
     optimizer = _optimizer(policy, settings.optim)
     ids, slots = [r["id"] for r in split.train], [r["slot"] for r in split.train]
     engine = TransformersEngine(
-        model, world.asked.encoder, model_fingerprint(world.source), slots=settings.slots, autocast=autocast
+        model, world.encoder, model_fingerprint(world.source), slots=settings.slots, autocast=autocast
     )
     learner = Learner(
         policy, reference, optimizer, SplitOrder(ids, slots, settings.seed), Everything(), engine

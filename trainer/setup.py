@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ladder.config import read_toml, shipped, validate
+from ladder.engines.settings import ModelSettings
 from ladder.progress import say
-from ladder.settings import BuildSettings, ModelSettings, settings_of
+from ladder.settings import BuildSettings, settings_of
 from ladder.splits import Split
 from ladder.store import MARKER
 from trainer.config import TrainSettings

@@ -9,7 +9,7 @@ import sys
 
 from ladder.cli.app import app
 from ladder.errors import LadderError
-from ladder.runtime import prepare_environment
+from ladder.runtime import prepare_environment, unheard
 
 _INTERRUPTED = 130  # what typer returns, instead of raising, when it caught a KeyboardInterrupt
 
@@ -18,7 +18,7 @@ def main() -> None:
     """Entry point of the command `ladder`."""
     prepare_environment()
     try:
-        code = app(standalone_mode=False)
+        code = app(_completed(sys.argv[1:]), standalone_mode=False)
     except LadderError as error:
         print(f"ladder: {_one_line(error)}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -27,8 +27,17 @@ def main() -> None:
     except Exception as error:
         sys.exit(_usage_error(error))
     if code == _INTERRUPTED:
+        unheard()
         print("ladder: stopped; what was finished is stored, the same command goes on", file=sys.stderr)
         sys.exit(1)
+
+
+def _completed(arguments: list[str]) -> list[str]:
+    """`--ray` may stand without an address: a local Ray is meant."""
+    out: list[str] = []
+    for argument, after in zip(arguments, [*arguments[1:], "-"], strict=True):
+        out += [argument, "local"] if argument == "--ray" and after.startswith("-") else [argument]
+    return out
 
 
 def _usage_error(error: Exception) -> int:

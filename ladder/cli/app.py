@@ -44,6 +44,25 @@ def build(
     until: Annotated[
         str | None, typer.Option("--until", metavar="audit", help="Stop there: import and audit, no model.")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Engines in processes of their own, one per GPU.")
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="Sample one of N shares of the items (job arrays)."),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray", metavar="ADDRESS", help="Engines as Ray actors: a cluster's address, auto, or local."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and forecast the cost; write nothing.")
+    ] = False,
+    rate: Annotated[
+        float | None, typer.Option("--rate", help="Generated tokens per second, for the forecast of time.")
+    ] = None,
     set_: Set = None,
     json_: Json = False,
 ) -> None:
@@ -58,25 +77,29 @@ def build(
     named = {"model.name": model, "sampling.seed": seed}
     overrides = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
     settings = load(BuildSettings, shipped("pipelines", pipeline), [*overrides, *(set_ or ())])
+    place = out or Path(settings.name)
+    if dry_run:
+        return _forecast(settings, place, rate, json_)
     if until is not None:
-        return _build_until(until, settings, out or Path(settings.name), json_)
+        return _build_until(until, settings, place, json_)
+    from ladder.build import Running, Shard, told
     from ladder.build import build as run
 
-    report = run(settings, out or Path(settings.name))
+    report = run(settings, place, Running(workers, ray, None if shard is None else Shard.parse(shard)))
     if json_:
         return _print_json(asdict(report))
-    if not report.new:
-        typer.echo(f"{report.path}: nothing to do, the ladder is complete")
-    else:
-        typer.echo(f"{report.path}: {report.items:,} items, {report.sampled:,} rollouts sampled")
-    for tier, count in report.tiers.items():
-        typer.echo(f"  {tier:<10} {count:>8,}")
-    for name, count in (("truncated", report.truncated), ("judged too late", report.timeouts)):
-        if count:
-            typer.echo(f"  {count:,} rollouts {name}", err=True)
-    for item_id, why in list(report.refused.items())[:3]:
-        typer.echo(f"  not sampled: {item_id}: {why} ({len(report.refused)} in all)", err=True)
+    lines, warnings = told(report)
+    typer.echo("\n".join(lines))
+    for warning in warnings:
+        typer.echo(f"  {warning}", err=True)
     return None
+
+
+def _forecast(settings: Any, out: Path, rate: float | None, json_: bool) -> None:
+    from ladder.forecast import forecast, told
+
+    expected = forecast(settings, out, rate)
+    return _print_json(asdict(expected)) if json_ else typer.echo(told(expected))
 
 
 def _build_until(stage: str, settings: Any, out: Path, json_: bool) -> None:

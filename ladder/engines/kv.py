@@ -1,92 +1,268 @@
-"""The key-value store of the transformers engine: one row per running sample, compacted as samples end."""
+"""The key-value store of the transformers engine: prompts once per request, answers once per sample, by length.
+
+Entries of like length lie on one shelf (one tensor per layer), so that a long one costs its own length and not that of
+all its neighbours. A sample's attention over its prompt, which its siblings share, and over its own answer are merged by
+their log-sum-exps, as in Hydragen (Juravsky et al. 2024, section 3.1). Leaves out sliding windows.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import AttentionInterface
 
-_GROW = 64  # positions, the grain in which rows lengthen
+Layers = list[tuple[torch.Tensor, torch.Tensor]]
 
-
-class SlotCache:
-    """Keys and values of up to `slots` rows of different lengths; looks like a `transformers.Cache` while decoding.
-
-    Per layer: (slots, key-value heads, capacity, head size). `lengths` (slots,) counts the valid positions of each row.
-    """
-
-    is_compileable = False
-
-    def __init__(self, slots: int, device: torch.device) -> None:
-        self.slots, self.rows = slots, 0
-        self.lengths = torch.zeros(slots, dtype=torch.long, device=device)
-        self._keys: list[torch.Tensor] = []
-        self._values: list[torch.Tensor] = []
-        self._arange = torch.arange(slots, device=device)
-        self._width = 0
-
-    def append(
-        self, layers: list[tuple[torch.Tensor, torch.Tensor]], row: int, length: int, copies: int
-    ) -> None:
-        """Add `copies` rows that start with `length` prefilled positions of `row` of (B, heads, positions, size)."""
-        self._reserve(layers, length + 1)
-        at = slice(self.rows, self.rows + copies)
-        for store, part in ((self._keys, 0), (self._values, 1)):
-            for layer, pair in zip(store, layers, strict=True):
-                layer[at, :, :length] = pair[part][row, :, :length]
-        self.lengths[at] = length
-        self.rows += copies
-
-    def keep(self, rows: list[int]) -> None:
-        """Drop all rows but these (ascending); row i of the result is the old `rows[i]`."""
-        moved = [(new, old) for new, old in enumerate(rows) if new != old]
-        if moved:
-            new, old = (torch.tensor(side, device=self.lengths.device) for side in zip(*moved, strict=True))
-            for layer in (*self._keys, *self._values):
-                layer[new] = layer[old]
-            self.lengths[new] = self.lengths[old]
-        self.rows = len(rows)
-
-    def begin_step(self) -> torch.Tensor:
-        """Make room for one position per row; returns the additive-mask template (rows, 1, 1, width) as booleans."""
-        self._width = int(self.lengths[: self.rows].max()) + 1
-        self._reserve(None, self._width)
-        ahead = torch.arange(self._width, device=self.lengths.device)
-        return (ahead[None] <= self.lengths[: self.rows, None])[:, None, None]
-
-    def end_step(self) -> None:
-        """Count the position that the step wrote."""
-        self.lengths[: self.rows] += 1
-
-    def update(
-        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the step's keys and values (rows, heads, 1, size), return all up to the step's width."""
-        rows, at = self._arange[: self.rows], self.lengths[: self.rows]
-        for store, new in ((self._keys[layer], keys), (self._values[layer], values)):
-            store[rows, :, at] = new[:, :, 0]
-        return self._keys[layer][: self.rows, :, : self._width], self._values[layer][
-            : self.rows, :, : self._width
-        ]
-
-    def get_seq_length(self, _layer: int = 0) -> int:
-        """Longest row: what transformers asks of a cache before it trusts the positions it was given."""
-        return int(self.lengths[: self.rows].max()) if self.rows else 0
-
-    def _reserve(self, like: list[tuple[torch.Tensor, torch.Tensor]] | None, width: int) -> None:
-        if like is not None and not self._keys:
-            shape = like[0][0].shape
-            empty = (self.slots, shape[1], 0, shape[3])
-            self._keys = [pair[0].new_zeros(empty) for pair in like]
-            self._values = [pair[1].new_zeros(empty) for pair in like]
-        if self._keys[0].shape[2] >= width:
-            return
-        capacity = -(-width // _GROW) * _GROW
-        self._keys = [_lengthened(t, capacity) for t in self._keys]
-        self._values = [_lengthened(t, capacity) for t in self._values]
+_NAME = "ladder_shelves"
+_LOWEST = 32  # positions that the lowest shelf takes; each shelf above takes twice as many
 
 
-def _lengthened(t: torch.Tensor, capacity: int) -> torch.Tensor:
-    out = t.new_zeros(t.shape[0], t.shape[1], capacity, t.shape[3])
-    out[:, :, : t.shape[2]] = t
+@dataclass(eq=False)
+class _Entry:
+    """Keys and values of one prompt or one answer, and the samples that look at it."""
+
+    length: int
+    rows: list[Hashable]
+
+
+class _Shelf:
+    """Entries of up to `limit` positions. Per layer, keys and values are (N, heads, width, size); N may be more than there
+    are entries."""
+
+    def __init__(self, limit: int, like: Layers) -> None:
+        self.limit = limit
+        self.entries: list[_Entry] = []
+        self.layers = [(keys[:0], values[:0]) for keys, values in like]
+
+    @property
+    def bytes(self) -> int:
+        return sum(t.nbytes for pair in self.layers for t in pair)
+
+    def add(self, layers: Layers, entries: Sequence[_Entry]) -> None:
+        """Add entries with their keys and values (N, heads, at least their lengths, size)."""
+        self._rebuild(max(e.length for e in (*self.entries, *entries)), layers)
+        self.entries += entries
+
+    def lengthen(self) -> None:
+        """Make room for one position more in each entry."""
+        longest = 1 + max(entry.length for entry in self.entries)
+        if longest > self.layers[0][0].shape[2]:
+            self._rebuild(longest, [(keys[:0], values[:0]) for keys, values in self.layers])
+
+    def _rebuild(self, longest: int, added: Layers) -> None:
+        grain = max(_LOWEST, self.limit // 8)
+        width = -(-max(longest, 1) // grain) * grain
+        held = len(self.entries)
+        for i, ((old_keys, old_values), (keys, values)) in enumerate(zip(self.layers, added, strict=True)):
+            self.layers[i] = (
+                _joined((old_keys[:held], keys), width),
+                _joined((old_values[:held], values), width),
+            )
+
+    def take(self, places: Sequence[int]) -> tuple[Layers, list[_Entry]]:
+        """Remove the entries at some places (ascending), and give them with their keys and values."""
+        at = torch.tensor(places, device=self.layers[0][0].device)
+        layers = [(keys[at], values[at]) for keys, values in self.layers]
+        entries = [self.entries[i] for i in places]
+        self.drop(places)
+        return layers, entries
+
+    def drop(self, places: Sequence[int]) -> None:
+        """Remove the entries at some places (ascending); the last ones fill the holes."""
+        left, gone = len(self.entries) - len(places), set(places)
+        holes = [i for i in places if i < left]
+        movers = [i for i in range(left, len(self.entries)) if i not in gone]
+        if holes:
+            device = self.layers[0][0].device
+            to, source = torch.tensor(holes, device=device), torch.tensor(movers, device=device)
+            for t in (t for pair in self.layers for t in pair):
+                t[to] = t[source]
+        for hole, mover in zip(holes, movers, strict=True):
+            self.entries[hole] = self.entries[mover]
+        del self.entries[left:]
+
+
+class _View:
+    """A shelf during one step of a batch of R rows: which of them ask each entry, and how much of it counts."""
+
+    def __init__(self, shelf: _Shelf, lengths: Sequence[int], number: dict[Hashable, int]) -> None:
+        device = shelf.layers[0][0].device
+        asking = [[number[row] for row in entry.rows] for entry in shelf.entries]
+        most = max(map(len, asking))
+        self._shelf, self._width = shelf, max(lengths)
+        self._asking = torch.tensor([rows + [0] * (most - len(rows)) for rows in asking], device=device)
+        self._asked = torch.tensor(
+            [i * most + j for i, rows in enumerate(asking) for j in range(len(rows))], device=device
+        )
+        self.rows = torch.tensor([row for rows in asking for row in rows], device=device)
+        ends = torch.tensor(lengths, device=device)
+        self._every, self._last = torch.arange(len(ends), device=device), ends - 1
+        self._beyond: torch.Tensor | None = None
+        if min(lengths) < self._width:
+            beyond = torch.arange(self._width, device=device) > self._last[:, None]
+            self._beyond = beyond[:, None, None]
+
+    def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Put the keys and values (R, heads, 1, size) of the rows at the ends of their entries."""
+        for store, new in zip(self._shelf.layers[layer], (keys, values), strict=True):
+            store[self._every, :, self._last] = new[self._asking[:, 0], :, 0].to(store.dtype)
+
+    def attend(self, layer: int, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Outputs (rows, heads, group, size) and log-sum-exps (rows, heads, group, 1) of the rows that ask, given the
+        scaled queries (R, heads, group, size) of all."""
+        held = len(self._last)
+        keys, values = (t[:held, :, : self._width] for t in self._shelf.layers[layer])
+        asked = query[self._asking].transpose(1, 2)
+        scores = (asked.flatten(2, 3).to(keys.dtype) @ keys.transpose(-1, -2)).float()
+        if self._beyond is not None:
+            scores.masked_fill_(self._beyond, float("-inf"))
+        highest = scores.amax(-1, keepdim=True)
+        weights = scores.sub_(highest).exp_()
+        total = weights.sum(-1, keepdim=True)
+        out = (weights.to(values.dtype) @ values).float() / total
+        return self._by_row(out, asked.shape), self._by_row(total.log() + highest, asked.shape)
+
+    def _by_row(self, t: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        return t.view(*shape[:4], -1).transpose(1, 2).flatten(0, 1)[self._asked]
+
+
+class KeyValueStore:
+    """Keys and values of the running samples. Holding more than `limit` bytes raises torch.OutOfMemoryError, as a device does
+    that has no more; the store is then of no use but to be left."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = limit
+        self._prompts: dict[int, _Shelf] = {}
+        self._answers: dict[int, _Shelf] = {}
+        self._views: tuple[list[_View], list[_View]] = ([], [])
+
+    @property
+    def bytes(self) -> int:
+        """What it holds now."""
+        return sum(shelf.bytes for shelf in self._shelves())
+
+    def _shelves(self) -> list[_Shelf]:
+        return [*self._prompts.values(), *self._answers.values()]
+
+    def add(self, layers: Layers, lengths: Sequence[int], rows: Sequence[Sequence[Hashable]]) -> None:
+        """Add prefilled prompts (B, heads, at least their lengths, size), and for each the samples that answer it."""
+        prompts = [_Entry(length, list(of)) for length, of in zip(lengths, rows, strict=True)]
+        by_limit = defaultdict(list)
+        for place, prompt in enumerate(prompts):
+            by_limit[_limit_for(prompt.length)].append(place)
+        for limit, places in by_limit.items():
+            part = [(keys[places], values[places]) for keys, values in layers]
+            self._put(self._prompts, limit, part, [prompts[i] for i in places])
+        answers = [_Entry(0, [row]) for prompt in prompts for row in prompt.rows]
+        empty = [tuple(t.new_empty(len(answers), t.shape[1], 0, t.shape[3]) for t in pair) for pair in layers]
+        self._put(self._answers, _LOWEST, empty, answers)  # type: ignore[arg-type]
+
+    def drop(self, rows: set[Any]) -> None:
+        """Forget samples that have ended, and prompts that nobody answers any more."""
+        for shelves in (self._prompts, self._answers):
+            for limit, shelf in list(shelves.items()):
+                for entry in shelf.entries:
+                    entry.rows = [row for row in entry.rows if row not in rows]
+                shelf.drop([i for i, entry in enumerate(shelf.entries) if not entry.rows])
+                if not shelf.entries:
+                    del shelves[limit]
+
+    @contextmanager
+    def step(self, model: Any, rows: Sequence[Hashable]) -> Iterator[None]:
+        """While it lasts, `model` (a text model) decodes a batch of `rows` against this store, given as `store`; then each
+        of them is one position longer."""
+        for limit, shelf in sorted(self._answers.items()):
+            if full := [i for i, entry in enumerate(shelf.entries) if entry.length == limit]:
+                self._put(self._answers, 2 * limit, *shelf.take(full))
+                if not shelf.entries:
+                    del self._answers[limit]
+        for shelf in self._answers.values():
+            shelf.lengthen()
+        self._check()
+        self._views = self._look(rows)
+        before, model.config._attn_implementation = model.config._attn_implementation, _NAME
+        try:
+            yield
+        finally:
+            model.config._attn_implementation = before
+            self._views = ([], [])
+        for entry in (entry for shelf in self._answers.values() for entry in shelf.entries):
+            entry.length += 1
+
+    def attend(
+        self, layer: int, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """Attention (R, 1, query heads, size) of one new position per row: queries (R, query heads, 1, size), keys and
+        values (R, heads, 1, size)."""
+        prompts, answers = self._views
+        for view in answers:
+            view.write(layer, keys, values)
+        grouped = (query * scale).view(len(query), keys.shape[1], -1, query.shape[-1])
+        on_prompts, of_prompts = _gathered(prompts, layer, grouped)
+        on_answers, of_answers = _gathered(answers, layer, grouped)
+        merged = torch.lerp(on_answers, on_prompts, (of_prompts - of_answers).sigmoid())
+        return merged.to(query.dtype).view(len(query), 1, -1, query.shape[-1])
+
+    def _put(self, shelves: dict[int, _Shelf], limit: int, layers: Layers, entries: Sequence[_Entry]) -> None:
+        if limit not in shelves:
+            shelves[limit] = _Shelf(limit, layers)
+        shelves[limit].add(layers, entries)
+        self._check()
+
+    def _check(self) -> None:
+        if self._limit is not None and self.bytes > self._limit:
+            raise torch.OutOfMemoryError(f"{self.bytes:,} bytes of keys and values are out of memory")
+
+    def _look(self, rows: Sequence[Hashable]) -> tuple[list[_View], list[_View]]:
+        number = {row: i for i, row in enumerate(rows)}
+        prompts = [_View(s, [e.length for e in s.entries], number) for s in self._prompts.values()]
+        answers = [_View(s, [e.length + 1 for e in s.entries], number) for s in self._answers.values()]
+        return prompts, answers
+
+
+def _attend(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    _mask: None,
+    *,
+    scaling: float,
+    store: KeyValueStore,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention as transformers calls it."""
+    return store.attend(module.layer_idx, query, key, value, scaling), None
+
+
+AttentionInterface.register(_NAME, _attend)
+
+
+def _limit_for(length: int) -> int:
+    """Of the lowest shelf that takes so many positions."""
+    return max(_LOWEST, 1 << (length - 1).bit_length())
+
+
+def _joined(parts: Sequence[torch.Tensor], width: int) -> torch.Tensor:
+    """Entries (N, heads, any width, size) one after the other, cut or filled up with zeros to a width."""
+    like = parts[0]
+    out = like.new_zeros(sum(map(len, parts)), like.shape[1], width, like.shape[3])
+    at = 0
+    for part in parts:
+        out[at : at + len(part), :, : part.shape[2]] = part[:, :, :width]
+        at += len(part)
     return out
+
+
+def _gathered(views: list[_View], layer: int, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the views' rows see, in the order of the batch."""
+    out = query.new_empty(query.shape, dtype=torch.float32)
+    total = query.new_empty((*query.shape[:3], 1), dtype=torch.float32)
+    for view in views:
+        out[view.rows], total[view.rows] = view.attend(layer, query)
+    return out, total

@@ -6,6 +6,9 @@ share it through the prefix cache. Leaves out weight updates, and chat servers: 
 
 from __future__ import annotations
 
+import copy
+import difflib
+import inspect
 import itertools
 import logging
 import os
@@ -16,18 +19,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ladder.engines import cpu_vllm
-from ladder.engines.base import Completion, Request, Sampling
+from ladder.engines.base import (
+    Completion,
+    Event,
+    Failed,
+    Request,
+    Sampling,
+    refused_as_too_long,
+    refused_as_unencodable,
+)
 from ladder.errors import BadInput, LadderError
 
 if TYPE_CHECKING:
     from ladder.encode import Encoded, Encoder
-    from ladder.settings import VllmSettings
+    from ladder.engines.settings import VllmSettings
 
 #: Ours where the user has set none: quiet, and no usage report sent to vLLM's makers.
 _ENVIRONMENT = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
 #: A CPU engine in one process: a sixth of the start-up time, half the memory, and faster.
 _ENVIRONMENT_CPU = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 _CPU_CACHE_BYTES = 2**30
+_QUEUED = 2  # times what vLLM runs at once is in flight: it never waits for the next request to be encoded
 _TEMPERATURES = (0.01, 2.0)  # vLLM raises lower ones silently and refuses higher ones
 #: Set by the build's other settings, or what makes token ids and log-probs right.
 _OURS = frozenset(
@@ -57,11 +69,18 @@ _CODE = frozenset(
         "model_class_overrides",
         "io_processor_plugin",
         "reasoning_parser_plugin",
+        "structured_outputs_config",
         "kv_transfer_config",
         "ec_transfer_config",
+        "ec_manager_config",
+        "weight_transfer_config",
         "model_loader_extra_config",
+        "speculative_config",
+        "compilation_config.backend",
+        "compilation_config.inductor_passes",
     ]
 )
+_EXECUTORS = ("mp", "ray", "uni", "external_launcher")  # vLLM would import any other name
 
 
 class VllmEngine:
@@ -77,12 +96,15 @@ class VllmEngine:
         self, model_dir: Path, encoder: Encoder, fingerprint: str, *, dtype: str, settings: VllmSettings
     ) -> None:
         self._encoder, self._fingerprint = encoder, fingerprint
-        self.capacity = settings.in_flight
+        self.counts: dict[str, int] = {}
         self._engine = _start(_arguments(model_dir, encoder, dtype, settings.args))
         self._limit = int(self._engine.model_config.max_model_len)
+        running = int(self._engine.vllm_config.scheduler_config.max_num_seqs)
+        self.capacity = settings.in_flight or _QUEUED * running
         self._keys = itertools.count()
         self._running: dict[str, tuple[str, int, int]] = {}  # engine request -> our request, index, seed
-        self._done: deque[Completion] = deque()
+        self._done: deque[Event] = deque()
+        self.background = os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") != "0"
 
     @property
     def fingerprint(self) -> str:
@@ -90,17 +112,32 @@ class VllmEngine:
         return self._fingerprint
 
     def submit(self, request: Request) -> None:
-        """Take a request; raises ValueError where prompt and max_tokens exceed what the engine can hold."""
-        need = len(request.prompt.prompt_ids) + request.sampling.max_tokens
+        """Take a request; one that exceeds what the engine can hold comes back as Refused."""
+        try:
+            encoded = request.prompt.encoded(self._encoder)
+        except ValueError as error:
+            self._done.append(refused_as_unencodable(request, error))
+            return
+        need = len(encoded.prompt_ids) + request.sampling.max_tokens
         if need > self._limit:
-            raise ValueError(f"prompt and answer need {need} positions, the model has {self._limit}")
-        prompt = self._rendered(request.prompt)
+            self._done.append(refused_as_too_long(request, need, self._limit))
+            return
+        try:
+            self._add(request, encoded)
+        except _refusals() as error:  # it may take it under other arguments: this says nothing of the item
+            self.cancel(request.id)
+            why = f"vLLM does not take it: {_line(error)}"
+            self._done.extend(Failed(request.id, index, why) for index in request.indices)
+
+    def _add(self, request: Request, encoded: Encoded) -> None:
+        shared, prompt = sampling_params(request.sampling, self._encoder), self._rendered(encoded)
         for index, seed in zip(request.indices, request.seeds, strict=True):
-            key = str(next(self._keys))
-            self._engine.add_request(key, prompt, self._parameters(request.sampling, seed))
+            key, own = str(next(self._keys)), copy.copy(shared)
+            own.seed = seed
+            self._engine.add_request(key, prompt, own)
             self._running[key] = (request.id, index, seed)
 
-    def completed(self) -> Iterator[Completion]:
+    def completed(self) -> Iterator[Event]:
         """Run, and yield samples as they end, until nothing is in flight."""
         while self._done or self._running:
             if self._done:
@@ -123,64 +160,91 @@ class VllmEngine:
             self._engine.engine_core.shutdown()
             self._engine = None
 
-    def _rendered(self, prompt: Encoded) -> Mapping[str, Any]:
+    def _rendered(self, encoded: Encoded) -> Mapping[str, Any]:
         """The prompt as the engine takes it, processed once for all samples."""
-        asked: dict[str, Any] = {"prompt_token_ids": prompt.short_ids}
-        if prompt.pictures:
-            budget = self._encoder.fingerprint
-            asked["multi_modal_data"] = {"image": list(prompt.pictures)}
-            asked["multi_modal_uuids"] = {"image": [f"{h}-{budget}" for h in prompt.image_hashes]}
-        (rendered,) = self._engine.renderer.render_cmpl([asked])
+        (rendered,) = self._engine.renderer.render_cmpl([prompt_of(encoded, self._encoder)])
         ids = list(rendered["prompt_token_ids"])
-        if ids != prompt.prompt_ids:
+        if ids != encoded.prompt_ids:
             raise LadderError(
-                f"vLLM makes {len(ids)} tokens of a prompt that has {len(prompt.prompt_ids)}, or other ones: its "
+                f"vLLM makes {len(ids)} tokens of a prompt that has {len(encoded.prompt_ids)}, or other ones: its "
                 f"processor and Ladder's disagree about this model; use engine = 'transformers'"
             )
         return dict(rendered)
 
-    def _parameters(self, sampling: Sampling, seed: int) -> Any:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        low, high = _TEMPERATURES
-        if sampling.temperature and not low <= sampling.temperature <= high:
-            raise BadInput(f"vLLM samples at temperature 0 or {low} to {high}, not at {sampling.temperature}")
-        return SamplingParams(
-            temperature=sampling.temperature,
-            max_tokens=sampling.max_tokens,
-            seed=seed,
-            stop_token_ids=list(self._encoder.stop_ids),
-            ignore_eos=True,  # what ends a response are the encoder's ids, not those of another file
-            logit_bias=dict.fromkeys(self._encoder.banned, float("-inf")),
-            logprobs=0,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-
     def _step(self) -> None:
         """One step of the engine; what it finished goes to `_done`, unless cancelled meanwhile."""
-        for output in self._engine.step():
+        try:
+            outputs = self._engine.step()
+        except Exception as error:
+            raise LadderError(f"vLLM failed while sampling: {_line(error)}") from error
+        for output in outputs:
             sample = self._running.pop(output.request_id, None)
             if sample is not None:
-                self._done.append(_completion(*sample, output.outputs[0]))
+                self._done.append(_event(*sample, output.outputs[0]))
 
 
-def _completion(request_id: str, index: int, seed: int, output: Any) -> Completion:
+def prompt_of(encoded: Encoded, encoder: Encoder) -> dict[str, Any]:
+    """A prompt as vLLM's renderer takes it; what an image is cached by is its content and the pixel budget."""
+    asked: dict[str, Any] = {"prompt_token_ids": encoded.short_ids}
+    if encoded.pictures:
+        budget = encoder.fingerprint
+        asked["multi_modal_data"] = {"image": list(encoded.pictures)}
+        asked["multi_modal_uuids"] = {"image": [f"{h}-{budget}" for h in encoded.image_hashes]}
+    return asked
+
+
+def sampling_params(sampling: Sampling, encoder: Encoder) -> Any:
+    """vLLM's parameters of a specification, without a seed; to be copied for each sample. Raises BadInput for a
+    temperature that vLLM would change or refuse."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    low, high = _TEMPERATURES
+    if sampling.temperature and not low <= sampling.temperature <= high:
+        raise BadInput(f"vLLM samples at temperature 0 or {low} to {high}, not at {sampling.temperature}")
+    return SamplingParams(
+        temperature=sampling.temperature,
+        max_tokens=sampling.max_tokens,
+        stop_token_ids=list(encoder.stop_ids),
+        ignore_eos=True,  # what ends a response are the encoder's ids, not those of another file
+        logit_bias=dict.fromkeys(encoder.banned, float("-inf")),
+        logprobs=0,
+        flat_logprobs=True,  # else an object per token, which the garbage collector goes through again and again
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,
+    )
+
+
+def _event(request_id: str, index: int, seed: int, output: Any) -> Completion | Failed:
+    import numpy as np
+
     if output.finish_reason not in ("stop", "length"):
-        raise LadderError(f"vLLM ended a sample of {request_id} with {output.finish_reason!r}")
-    tokens = tuple(output.token_ids)
-    logprobs = tuple(at[token].logprob for token, at in zip(tokens, output.logprobs, strict=True))
+        return Failed(request_id, index, f"vLLM ended the sample with {output.finish_reason!r}")
+    tokens: Any = np.array(output.token_ids, np.int32)
+    logprobs: Any = np.array(output.logprobs.logprobs, np.float32)
+    if len(logprobs) != len(tokens):  # each token's own and no other: `logprobs` is 0
+        raise LadderError(f"vLLM gave {len(logprobs)} log-probs for {len(tokens)} tokens of {request_id}")
     return Completion(request_id, index, seed, tokens, logprobs, output.finish_reason)
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What vLLM raises for what it is given; other errors are its own."""
+    from vllm.exceptions import VLLMClientError
+
+    return (TypeError, ValueError, VLLMClientError)
+
+
+def _line(error: Exception) -> str:
+    """An error in one line: pydantic's come in several."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _arguments(model_dir: Path, encoder: Encoder, dtype: str, args: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `vllm.LLM`: the user's over our defaults; raises BadInput for those that are not to be set."""
-    for names, why in ((_OURS, "Ladder sets it"), (_CODE, "it would run code")):
-        if refused := sorted(names & set(args)):
-            raise BadInput(f"vllm.args.{refused[0]} cannot be set: {why}")
+    _check(args)
     return {
-        **_defaults(),
+        **_defaults(args),
         **args,
         "model": str(model_dir),
         "dtype": dtype,
@@ -195,12 +259,26 @@ def _arguments(model_dir: Path, encoder: Encoder, dtype: str, args: Mapping[str,
     }
 
 
-def _defaults() -> dict[str, Any]:
+def _check(args: Mapping[str, Any]) -> None:
+    """Raise BadInput for arguments that are not to be set."""
+    compilation = args.get("compilation_config")
+    inner = compilation if isinstance(compilation, Mapping) else {}
+    given = {*args, *(f"compilation_config.{name}" for name in inner)}
+    for names, why in ((_OURS, "Ladder sets it"), (_CODE, "it could run code")):
+        if refused := sorted(names & given):
+            raise BadInput(f"vllm.args.{refused[0]} cannot be set: {why}")
+    backend = args.get("distributed_executor_backend", "uni")
+    if backend not in _EXECUTORS:
+        raise BadInput(f"vllm.args.distributed_executor_backend is {backend!r}, not one of {_EXECUTORS}")
+
+
+def _defaults(args: Mapping[str, Any]) -> dict[str, Any]:
     shared = {"enable_prefix_caching": True, "limit_mm_per_prompt": {"video": 0}, "use_tqdm_on_load": False}
     if _has_gpu():
         return shared
+    several = any(args.get(f"{kind}_parallel_size", 1) != 1 for kind in ("tensor", "pipeline", "data"))
     return shared | {
-        "distributed_executor_backend": "uni",
+        "distributed_executor_backend": "mp" if several else "uni",
         "block_size": 32,  # a prompt is shared in whole blocks, and vLLM's 128 exceed many prompts
         "enforce_eager": True,  # compiling takes half a minute and gains nothing
         "enable_chunked_prefill": False,  # a seeded sample whose prompt is cut in two ends vLLM 0.32 on a CPU
@@ -214,14 +292,27 @@ def _start(arguments: dict[str, Any]) -> Any:
     import torch
 
     set_num_threads = torch.set_num_threads
+    where = f"vLLM does not start with {arguments['model']}"
     try:
         with warnings.catch_warnings(action="ignore", category=FutureWarning):
-            return _imported_vllm().LLM(**arguments).llm_engine
-    except (TypeError, ValueError) as error:
-        why = " ".join(str(error).split())  # pydantic's come in several lines
-        raise BadInput(f"vLLM does not start with {arguments['model']}: {why}") from error
+            vllm = _imported_vllm()
+            _refuse_unknown(arguments, vllm)
+            return vllm.LLM(**arguments).llm_engine
+    except LadderError:
+        raise
+    except Exception as error:
+        kind = BadInput if isinstance(error, _refusals()) else LadderError
+        raise kind(f"{where}: {_line(error)}") from error
     finally:
         torch.set_num_threads = set_num_threads  # the CPU worker disables it, for everybody in its process
+
+
+def _refuse_unknown(arguments: Mapping[str, Any], vllm: Any) -> None:
+    known = {*inspect.signature(vllm.LLM).parameters, *inspect.signature(vllm.EngineArgs).parameters}
+    for name in sorted(set(arguments) - known):
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f", did you mean {close[0]!r}?" if close else ""
+        raise BadInput(f"vllm.args.{name}: vLLM {vllm.__version__} has no such argument{hint}")
 
 
 def _imported_vllm() -> Any:

@@ -19,8 +19,8 @@ from ladder.importing.reading import Placed, gather
 from ladder.pools.source import Pool
 from ladder.settings import BuildSettings
 from ladder.store import Store
-from ladder.store.catalogue import parts_sql
 from ladder.store.drafts import compact, placed_schema
+from ladder.store.sql import parts_sql
 
 
 def pools_of(settings: BuildSettings) -> list[Pool]:
@@ -35,12 +35,8 @@ def import_pools(store: Store, pools: list[Pool], settings: BuildSettings) -> di
 
     The manifest is written last, so an interrupted import counts for nothing; its images and drafts are used again.
     """
-    # With more time fewer golds are too late.
-    judge = f"{verify.fingerprint(settings.verify.policy)}-{settings.verify.deadline:g}"
-    said = [settings.images.said, settings.audit.model_dump(), judge, __version__]
-    mark = fingerprint("import-1", [[pool.fingerprint() for pool in pools], said])
-    last = store.import_manifest()
-    if last is not None and last.get("fingerprint") == mark and _unchanged(store, last, pools):
+    judge, mark = _marks(pools, settings)
+    if (last := _last_if(store, mark, pools)) is not None:
         return last | {"work": {"mapped": 0, "decoded": 0}}
     with settings.verify.pool() as verifier:
         placed = gather(store, pools, settings.images, verifier, judge)
@@ -64,6 +60,26 @@ def import_pools(store: Store, pools: list[Pool], settings: BuildSettings) -> di
         if old != part:
             old.unlink()
     return store.import_manifest() or {}
+
+
+def unchanged_import(store: Store, pools: list[Pool], settings: BuildSettings) -> dict[str, Any] | None:
+    """The manifest of the last import, where another would find the same; nothing is written."""
+    _, mark = _marks(pools, settings)
+    return _last_if(store, mark, pools)
+
+
+def _last_if(store: Store, mark: str, pools: list[Pool]) -> dict[str, Any] | None:
+    last = store.import_manifest()
+    same = last is not None and last.get("fingerprint") == mark and _unchanged(store, last, pools)
+    return last if same else None
+
+
+def _marks(pools: list[Pool], settings: BuildSettings) -> tuple[str, str]:
+    """Fingerprints of who judges golds, and of the pools with all that is done with them."""
+    # With more time fewer golds are too late.
+    judge = f"{verify.fingerprint(settings.verify.policy)}-{settings.verify.deadline:g}"
+    said = [settings.images.said, settings.audit.model_dump(), judge, __version__]
+    return judge, fingerprint("import-1", [[pool.fingerprint() for pool in pools], said])
 
 
 def _write(store: Store, placed: Placed) -> Path | None:

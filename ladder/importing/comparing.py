@@ -22,8 +22,8 @@ from ladder.importing.similar import Drafted
 from ladder.pools.source import Pool
 from ladder.records import Item
 from ladder.store import Store
-from ladder.store.catalogue import parts_sql
 from ladder.store.drafts import DraftRows
+from ladder.store.sql import parts_sql
 from ladder.verify.pool import VerifierPool
 
 if TYPE_CHECKING:

@@ -1,15 +1,14 @@
 """The catalogue `ladder.duckdb`: derived from the logs by set-based SQL, built beside and renamed, never held open.
 
-Tables: `ladder` (one row per scored item, in ladder order), `items`, `rejects`, `scores`, `priors`, `build`. Delete the
-file and build again: equal.
+Tables: `ladder` (one row per scored item, in ladder order), `items`, `rejects`, `scores`, `passes` (counts and rates of each
+further pass), `doubts` (items whose gold another model contradicts), `runs`, `priors`, `build`. Delete the file and build
+again: equal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,27 +17,53 @@ from ladder.errors import BadInput, LadderError
 from ladder.identity import gold_digest
 from ladder.score import Beta, fit_prior, level
 from ladder.store import Store
+from ladder.store.sql import View, create_judged, log_sql, parts_sql
+from ladder.store.wanted import stored_refusals
 from ladder.tiers import TierSettings, tier_of
 
 if TYPE_CHECKING:
     import duckdb
 
 _COUNTS = """
-CREATE TABLE scores AS
-WITH judged AS (
-    SELECT r.item_id, r."index", r.tokens, r.finish_reason, v.outcome
-    FROM rollouts r JOIN verdicts v USING (item_id, "index") JOIN items i ON i.id = r.item_id AND i.gold_digest = v.gold
-)
 SELECT
     item_id AS id,
-    count(*) FILTER (outcome IN ('correct', 'wrong', 'no_answer'))::INTEGER AS n,
-    count(*) FILTER (outcome = 'correct' AND finish_reason <> 'length')::INTEGER AS correct,
-    count(*) FILTER (outcome = 'no_answer')::INTEGER AS no_answer,
-    count(*) FILTER (outcome = 'timeout')::INTEGER AS timeouts,
-    count(*) FILTER (outcome = 'unverifiable')::INTEGER AS unverifiable,
+    count(*) FILTER (said IN ('correct', 'wrong', 'no_answer'))::INTEGER AS n,
+    count(*) FILTER (outcome = 'correct')::INTEGER AS correct,
+    count(*) FILTER (said = 'no_answer')::INTEGER AS no_answer,
+    count(*) FILTER (said = 'timeout')::INTEGER AS timeouts,
+    count(*) FILTER (said = 'unverifiable')::INTEGER AS unverifiable,
     count(*) FILTER (finish_reason = 'length')::INTEGER AS truncated,
     avg(tokens)::DOUBLE AS complexity
-FROM judged GROUP BY item_id
+FROM judged WHERE said IS NOT NULL GROUP BY item_id
+"""
+
+# What a pass answers most where it does not give the gold, and how often: one and the same other answer is a reason to doubt
+# the gold.
+_PASS = f"""
+INSERT INTO passes BY NAME
+WITH counts AS ({_COUNTS}), answers AS (
+    SELECT item_id AS id, extracted, count(*) AS times FROM judged WHERE said = 'wrong' AND extracted <> '' GROUP BY ALL
+), favourites AS (SELECT id, arg_max(extracted, (times, extracted)) AS instead, max(times) AS times FROM answers GROUP BY 1)
+SELECT $name AS pass, $model AS model, counts.*, correct / nullif(n, 0) AS pass_rate, instead, times / nullif(n, 0) AS instead_share
+FROM counts LEFT JOIN favourites USING (id)
+"""
+_PASSES = f"CREATE TABLE passes AS SELECT '' AS pass, '' AS model, *, 0::DOUBLE AS pass_rate, '' AS instead, 0::DOUBLE AS instead_share FROM ({_COUNTS}) LIMIT 0"
+
+# A member of the panel that never gives the gold, and half of the time or more one and the same other answer.
+_DOUBTS = """
+CREATE VIEW doubts AS
+SELECT l.position, l.id, l.tier, l.pass_rate, l.answer, p.pass, p.instead, p.instead_share, p.n, l.question, l.source, l.source_id
+FROM passes p JOIN ladder l USING (id)
+WHERE p.model <> (SELECT value FROM build WHERE key = 'model_fingerprint')
+    AND p.n > 1 AND p.correct = 0 AND p.instead_share >= 0.5
+ORDER BY p.instead_share DESC, l.position
+"""
+
+# Items that the model cannot be asked, and never was.
+_REFUSED = """
+INSERT INTO rejects BY NAME
+SELECT source, source_id, 'sampling' AS stage, r.reason, r.detail, r.id AS item_id FROM refused r JOIN items i USING (id)
+WHERE r.id NOT IN (SELECT id FROM scores)
 """
 
 _LADDER = """
@@ -46,41 +71,23 @@ CREATE TABLE ladder AS
 SELECT
     row_number() OVER (ORDER BY p.difficulty, s.complexity, s.id) - 1 AS position,
     s.id, p.tier, p.tier_probability, p.level, s.correct / s.n AS pass_rate, p.p_mean, p.p_low, p.p_high, p.difficulty,
-    s.complexity, s.n, s.correct, s.no_answer, s.timeouts, s.truncated,
+    s.complexity, s.n, s.correct, s.no_answer, s.timeouts, s.truncated,{rates}
     i.question, i.options, i.gold AS answer, i.answer_type, i.source, i.source_id, i.split, i.subject, coalesce(i.flags, []) AS flags, i.images
-FROM scores s JOIN posteriors p USING (correct, n) JOIN items i USING (id)
+FROM scores s JOIN posteriors p USING (correct, n) JOIN items i USING (id){passes}
 WHERE s.n > 0
 ORDER BY position
 """
 
-_LATEST_ROLLOUTS = """
-CREATE TEMP TABLE rollouts AS
-SELECT item_id, "index", min(tokens) AS tokens, min(finish_reason) AS finish_reason
-FROM {parts} WHERE prompt = $prompt AND model = $model AND sampling = $sampling AND "index" < $k
-GROUP BY item_id, "index"
-"""
 
-_LATEST_VERDICTS = """
-CREATE TEMP TABLE verdicts AS
-SELECT item_id, "index", gold, coalesce(min(outcome) FILTER (outcome <> 'timeout'), 'timeout') AS outcome
-FROM {parts} WHERE prompt = $prompt AND model = $model AND sampling = $sampling AND verifier = $verifier
-GROUP BY item_id, "index", gold
-"""
-
-
-@dataclass(frozen=True)
-class View:
-    """Which rollouts and verdicts a catalogue is made of."""
-
-    prompt: str
-    model: str
-    sampling: str
-    verifier: str
-    k: int
-
-
-def build_catalogue(store: Store, view: View, tiers: TierSettings, facts: dict[str, str]) -> None:
-    """Derive the catalogue; `facts` become its table `build` (key, value)."""
+def build_catalogue(
+    store: Store,
+    view: View,
+    tiers: TierSettings,
+    facts: dict[str, str],
+    passes: Mapping[str, View] | None = None,
+) -> None:
+    """Derive the catalogue, scored by `view`, with the other `passes` by name; `facts` become its table `build` (key,
+    value)."""
     import duckdb
 
     part = store.path / f".{store.catalogue.name}.tmp"
@@ -88,7 +95,7 @@ def build_catalogue(store: Store, view: View, tiers: TierSettings, facts: dict[s
     try:
         connection = duckdb.connect(str(part))
         try:
-            _fill(connection, store, view, tiers, facts)
+            _fill(connection, store, view, tiers, facts, passes or {})
         finally:
             connection.close()
         part.replace(store.catalogue)
@@ -135,79 +142,70 @@ def facts_of(store: Store) -> dict[str, str]:
         return dict(connection.sql("SELECT key, value FROM build").fetchall())
 
 
-def missing_samples(store: Store, view: View, ids: Sequence[str]) -> list[tuple[str, list[int]]]:
-    """For each item in order, the sample indices below k that no rollout has; items that lack none are left out."""
-    import duckdb
-
-    wanted = pa.table({"item_id": list(ids), "place": list(range(len(ids)))})
-    with duckdb.connect() as connection:
-        connection.register("wanted", wanted)
-        rollouts = parts_sql(store.rollouts.paths(), _KEYS_ONLY)
-        return connection.execute(
-            f"""
-            SELECT w.item_id, list(j ORDER BY j)
-            FROM wanted w CROSS JOIN range($k) AS samples(j)
-            ANTI JOIN (SELECT * FROM {rollouts} WHERE prompt = $prompt AND model = $model AND sampling = $sampling) r
-            ON r.item_id = w.item_id AND r."index" = j
-            GROUP BY w.item_id, w.place ORDER BY w.place
-            """,
-            _named(view, "k", "prompt", "model", "sampling"),
-        ).fetchall()
-
-
-def unjudged_rollouts(store: Store, view: View, golds: dict[str, str]) -> list[tuple[str, int, str, bool]]:
-    """(item id, index, text, again) of the rollouts that this verifier has not judged against the current golds, or
-    not in time (`again`)."""
-    import duckdb
-
-    current = pa.table({"item_id": list(golds), "gold": list(golds.values())})
-    with duckdb.connect() as connection:
-        connection.register("golds", current)
-        rollouts = parts_sql(store.rollouts.paths(), f"{_KEYS_ONLY}, '' AS text")
-        verdicts = parts_sql(
-            store.verdicts.paths(), f"{_KEYS_ONLY}, '' AS gold, '' AS verifier, '' AS outcome"
-        )
-        return connection.execute(
-            f"""
-            WITH judged AS (
-                SELECT item_id, prompt, model, sampling, "index", gold, bool_and(outcome = 'timeout') AS late
-                FROM {verdicts} WHERE verifier = $verifier GROUP BY ALL
-            )
-            SELECT item_id, "index", min(text), bool_or(late IS NOT NULL)
-            FROM {rollouts} JOIN golds USING (item_id)
-            LEFT JOIN judged USING (item_id, prompt, model, sampling, "index", gold)
-            WHERE prompt = $prompt AND model = $model AND sampling = $sampling AND "index" < $k
-            AND coalesce(late, true)
-            GROUP BY item_id, "index" ORDER BY item_id, "index"
-            """,
-            _named(view, "k", "prompt", "model", "sampling", "verifier"),
-        ).fetchall()
-
-
-_KEYS_ONLY = "'' AS item_id, '' AS prompt, '' AS model, '' AS sampling, 0 AS \"index\""
-
-
 def _fill(
     connection: duckdb.DuckDBPyConnection,
     store: Store,
     view: View,
     tiers: TierSettings,
     facts: dict[str, str],
+    passes: Mapping[str, View],
 ) -> None:
     items = store.load_items()
-    golds = pa.table({"id": [i.id for i in items], "gold_digest": [gold_digest(i) for i in items]}, _GOLDS)
+    digests = [gold_digest(item) for item in items]
+    golds = pa.table({"id": [item.id for item in items], "gold_digest": digests}, _GOLDS)
     connection.register("golds", golds)
     parts = parts_sql(store.item_parts(), _EMPTY_ITEM)
     connection.execute(f"CREATE TABLE items AS SELECT * FROM {parts} JOIN golds USING (id)")
     rejects = parts_sql(store.reject_parts(), _EMPTY_REJECT)
     connection.execute(f"CREATE TABLE rejects AS SELECT * FROM {rejects}")
-    _views(connection, store, view)
-    connection.execute(_COUNTS)
+    gold_of = {item.id: digest for item, digest in zip(items, digests, strict=True)}
+    create_judged(connection, store, view, gold_of)
+    connection.execute(f"CREATE TABLE scores AS {_COUNTS}")
+    _refused(connection, store, view)
     _posteriors(connection, tiers)
-    connection.execute(_LADDER)
+    connection.execute(_PASSES)
+    for name, other in passes.items():
+        create_judged(connection, store, other, gold_of)
+        connection.execute(_PASS, {"name": name, "model": other.model})
+    connection.execute(_ladder(passes))
+    runs = log_sql(store.runs.paths(), _EMPTY_RUN)
+    connection.execute(f"CREATE TABLE runs AS SELECT * FROM {runs} ORDER BY started, pass")
     connection.execute("CREATE TABLE build (key VARCHAR, value VARCHAR)")
     connection.executemany("INSERT INTO build VALUES (?, ?)", sorted(facts.items()))
+    connection.execute(_DOUBTS)
     connection.unregister("golds")
+
+
+def _ladder(passes: Mapping[str, View]) -> str:
+    """SQL of the ladder, with the pass rate of each further pass as a column of its own."""
+    rates = "".join(f" {name}.pass_rate AS {name}_rate," for name in passes)
+    joins = "".join(
+        f" LEFT JOIN (SELECT id, pass_rate FROM passes WHERE pass = '{name}') {name} ON {name}.id = s.id"
+        for name in passes
+    )
+    return _LADDER.format(rates=rates, passes=joins)
+
+
+def _refused(connection: duckdb.DuckDBPyConnection, store: Store, view: View) -> None:
+    found = [(i, reason, detail) for i, (reason, detail) in stored_refusals(store, view, None).items()]
+    columns = zip(*found, strict=True) if found else ([], [], [])
+    names = ("id", "reason", "detail")
+    table = pa.table({n: pa.array(c, pa.string()) for n, c in zip(names, columns, strict=True)})
+    connection.register("refused", table)
+    connection.execute(_REFUSED)
+    connection.unregister("refused")
+
+
+def item_tiers(store: Store, view: View, golds: dict[str, str], settings: TierSettings) -> dict[str, str]:
+    """The tier of each scored item of `golds` (digest by id), by id, before there is a catalogue."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        create_judged(connection, store, view, golds)
+        connection.execute(f"CREATE TABLE scores AS {_COUNTS}")
+        _posteriors(connection, settings)
+        rows = connection.sql("SELECT id, tier FROM scores JOIN posteriors USING (correct, n)").fetchall()
+    return dict(rows)
 
 
 _GOLDS = pa.schema([("id", pa.string()), ("gold_digest", pa.string())])
@@ -215,17 +213,13 @@ _EMPTY_ITEM = (
     "'' AS id, '' AS question, []::VARCHAR[] AS images, []::VARCHAR[] AS options, '' AS gold, '' AS answer_type, "
     "'' AS source, '' AS source_id, '' AS split, '' AS subject, []::VARCHAR[] AS flags, '' AS meta"
 )
+_EMPTY_RUN = (
+    "now()::TIMESTAMP AS started, '' AS pass, '' AS engine, '' AS model, '' AS prompt, '' AS sampling, 0 AS workers, 0 AS sampled, "
+    "0 AS tokens, 0 AS truncated, 0 AS refused, 0 AS failed, 0.0::DOUBLE AS seconds, 0.0::DOUBLE AS waiting_share, '' AS counts"
+)
 _EMPTY_REJECT = (
     "'' AS source, '' AS source_id, 0::BIGINT AS row, '' AS stage, '' AS reason, '' AS detail, '' AS item_id"
 )
-
-
-def _views(connection: duckdb.DuckDBPyConnection, store: Store, view: View) -> None:
-    rollouts = parts_sql(store.rollouts.paths(), f"{_KEYS_ONLY}, 0 AS tokens, '' AS finish_reason")
-    verdicts = parts_sql(store.verdicts.paths(), f"{_KEYS_ONLY}, '' AS gold, '' AS verifier, '' AS outcome")
-    key = ("prompt", "model", "sampling")
-    connection.execute(_LATEST_ROLLOUTS.format(parts=rollouts), _named(view, *key, "k"))
-    connection.execute(_LATEST_VERDICTS.format(parts=verdicts), _named(view, *key, "verifier"))
 
 
 def _posteriors(connection: duckdb.DuckDBPyConnection, tiers: TierSettings) -> None:
@@ -275,19 +269,3 @@ def _posterior_row(prior: Beta, tiers: TierSettings, correct: int, n: int) -> di
         "p_high": high,
         "difficulty": 1 - posterior.mean,
     }
-
-
-def parts_sql(paths: Sequence[Path], empty: str) -> str:
-    """SQL for the rows of some parts; `empty` gives the columns where there is no part."""
-    if not paths:
-        return f"(SELECT {empty} LIMIT 0)"
-    names = ", ".join(f"'{str(path).translate(_LITERAL)}'" for path in paths)
-    return f"read_parquet([{names}])"
-
-
-#: A path as an SQL string in which no character is a wildcard.
-_LITERAL = str.maketrans({"'": "''", "*": "[*]", "?": "[?]", "[": "[[]"})
-
-
-def _named(view: View, *names: str) -> dict[str, Any]:
-    return {name: getattr(view, name) for name in names}

@@ -10,10 +10,11 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from ladder.encode import Encoder, image_inputs
-from ladder.engines.base import Completion, Request, Sampling, drive
+from ladder.encode import Encoder, Prompt, image_inputs
+from ladder.engines.base import Completion, Failed, Refused, Request, Sampling, drive
 from ladder.engines.sampling import distribution, draw, uniforms
 from ladder.engines.transformers import TransformersEngine
+from ladder.errors import LadderError
 from ladder.models import load_model, resolve_model
 from ladder.pools.digits import draw as draw_canvas
 
@@ -55,7 +56,7 @@ def request(number: int, n: int = 4, sampling: Sampling = SAMPLING, first: int =
         images, parts = [("h", buffer.getvalue())], [{"type": "image"}, *parts]
     indices = tuple(range(first, first + n))
     seeds = tuple((number + 1) * 2**20 + j for j in indices)
-    prompt = ENCODER.encode([{"role": "user", "content": parts}], images)
+    prompt = Prompt([{"role": "user", "content": parts}], images)
     return Request(str(number), prompt, sampling, indices, seeds)
 
 
@@ -83,7 +84,7 @@ def sampled(model: Any) -> dict[tuple[str, int], Completion]:
 
 def full_forward(model: Any, asked: Request, tokens: tuple[int, ...]) -> torch.Tensor:
     """Logits (T, V) before each response token, by one plain forward of prompt and response."""
-    prompt = asked.prompt
+    prompt = asked.prompt.encoded(ENCODER)
     start = int(prompt.positions.max()) + 1
     after = np.tile(np.arange(start, start + len(tokens)), (3, 1))
     with torch.inference_mode():
@@ -178,13 +179,14 @@ def test_a_response_ends_at_its_limit_and_says_so(wild: Any) -> None:
 def test_what_cannot_fit_is_refused_and_nothing_is_cut(model: Any) -> None:
     limit = model.config.text_config.max_position_embeddings
     too_long = request(0, 1, Sampling(1.0, limit))
-    with pytest.raises(ValueError, match=rf"need \d+ positions, the model has {limit}"):
-        engine(model).submit(too_long)
-    refused: list[tuple[str, str]] = []
-    found = list(drive(engine(model), [too_long, ALL[1]], lambda r, why: refused.append((r.id, why))))
-    assert [name for name, _ in refused] == ["0"]
+    refused: list[Refused | Failed] = []
+    found = list(drive(engine(model), [too_long, ALL[1]], refused.append))
+    (event,) = refused
+    assert isinstance(event, Refused)
+    assert (event.request_id, event.reason, event.indices) == ("0", "too_long", (0,))
+    assert event.need is not None and event.need > limit
     assert {c.request_id for c in found} == {"1"}
-    with pytest.raises(ValueError, match="positions"):
+    with pytest.raises(LadderError, match=rf"item 0 was not sampled: .* the model has {limit}"):
         list(drive(engine(model), [too_long]))
 
 

@@ -10,8 +10,11 @@ from helpers import rows_of
 from ladder.errors import BadInput
 from ladder.identity import gold_digest
 from ladder.records import AnswerType, Item, Reject, Rollout, RolloutKey
+from ladder.sampling.plan import Plan
 from ladder.store import Store
-from ladder.store.catalogue import View, build_catalogue, facts_of, missing_samples, query, unjudged_rollouts
+from ladder.store.catalogue import build_catalogue, facts_of, query
+from ladder.store.sql import View
+from ladder.store.wanted import stored_outcomes, unjudged_rollouts
 from ladder.tiers import TierSettings
 
 VIEW = View(prompt="p", model="m", sampling="s", verifier="v", k=4)
@@ -52,6 +55,10 @@ def scores(store: Store, view: View = VIEW) -> dict[str, tuple[Any, ...]]:
 
 def golds(store: Store) -> dict[str, str]:
     return {item.id: gold_digest(item) for item in store.load_items()}
+
+
+def missing_samples(store: Store, view: View, ids: list[str]) -> list[tuple[str, list[int]]]:
+    return list(Plan(ids, stored_outcomes(store, view, golds(store)), view.k).missing())
 
 
 def test_only_what_is_missing_is_missing(tmp_path: Path) -> None:
