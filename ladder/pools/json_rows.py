@@ -12,12 +12,13 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 from ladder.errors import BadInput
 from ladder.pools.packed import open_bytes, open_text
 from ladder.pools.rows import MAX_ROW, Row, as_row, broken, lost, written
 
+_MARK = b"\xef\xbb\xbf"  # at the start of a text: its encoding is UTF-8
 _CHUNK = 1 << 18  # characters read at once
 _SKIP_DEPTH = 4  # levels of what is skipped that are taken apart, rather than held at once
 _LONGEST_NUMBER = 32  # characters; what ends nearer to the end of what was read may go on
@@ -43,16 +44,28 @@ def jsonl_rows(path: Path, fields: Sequence[str] = ()) -> Iterator[Row]:
 
 def jsonl_lines(path: Path) -> Iterator[bytes | Row]:
     """The lines of `jsonl_rows` before they are parsed; a row in place of one that cannot be."""
+    return (line for _, line in placed_lines(path))
+
+
+def placed_lines(path: Path) -> Iterator[tuple[int, bytes | Row]]:
+    """As `jsonl_lines`, each after the byte at which it starts in the file (once inflated)."""
     with open_bytes(path) as file:
-        line = file.readline(MAX_ROW + 1).removeprefix(b"\xef\xbb\xbf")
-        while line:
+        end = 0
+        while line := file.readline(MAX_ROW + 1):
+            start, end = end, end + len(line)
             if len(line) > MAX_ROW:
-                yield broken(f"a line of more than {MAX_ROW} bytes")
+                yield start, broken(f"a line of more than {MAX_ROW} bytes")
                 while line and not line.endswith(b"\n"):
                     line = file.readline(MAX_ROW)
-            elif line.strip():
-                yield line
-            line = file.readline(MAX_ROW + 1)
+                    end += len(line)
+            elif (line := line if start else line.removeprefix(_MARK)).strip():
+                yield start, line
+
+
+def line_at(file: IO[bytes], start: int) -> bytes:
+    """The line that `placed_lines` found to start there."""
+    file.seek(start)
+    return file.readline(MAX_ROW + 1).removeprefix(_MARK)
 
 
 def line_row(line: bytes, fields: Sequence[str]) -> Row:
@@ -88,7 +101,7 @@ def json_rows(path: Path, where: str | None = None, fields: Sequence[str] = ()) 
 def _is_jsonl(path: Path) -> bool:
     """Whether the first two lines are values of their own, as in files that are named .json nevertheless."""
     with open_bytes(path) as file:
-        lines = [file.readline(MAX_ROW).removeprefix(b"\xef\xbb\xbf").strip() for _ in range(2)]
+        lines = [file.readline(MAX_ROW).removeprefix(_MARK).strip() for _ in range(2)]
     if not lines[0].startswith((b"{", b"[")) or not lines[1].startswith((b"{", b"[")):
         return False
     try:
