@@ -45,7 +45,7 @@ class Progress:
     def _show(self, end: bool = False) -> None:
         elapsed = max(time.monotonic() - self._start, 1e-9)
         rate = (self.done - self._before) / elapsed
-        left = f", {_clock((self.total - self.done) / rate)} left" if rate and not end else ""
+        left = f", {clock((self.total - self.done) / rate)} left" if rate and not end else ""
         note = f", {self._note}" if self._note else ""
         line = f"  {self.name}: {self.done:,}/{self.total:,} {self.unit}, {rate:,.1f}/s{note}{left}"
         if self._live:
@@ -110,6 +110,13 @@ class Stopwatch:
         self._last = now
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A span of time in its two largest units, from days to seconds."""
     minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d{hours:02d}h"
+    if hours:
+        return f"{hours}h{minutes:02d}m"
     return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

@@ -43,6 +43,20 @@ def dataset_rows(settings: DatasetSettings, root: Path, wanted: Collection[str] 
             yield row if isinstance(row, Unreadable) else row | {SPLIT: split}
 
 
+def stated_rows(settings: DatasetSettings, root: Path) -> int | None:
+    """How many rows the splits wanted say that they have; None where they do not, or are not there."""
+    splits = _load(settings, root)
+    sizes = [_size(splits[name], name) for name in settings.splits or splits if name in splits]
+    return None if None in sizes else sum(size or 0 for size in sizes)
+
+
+def _size(split: Any, name: str) -> int | None:
+    if hasattr(split, "__len__"):
+        return len(split)
+    said = (split.info.splits or {}).get(name)
+    return None if said is None else int(said.num_examples)
+
+
 def _rows(split: Any, wanted: Collection[str] | None) -> Iterator[Row]:
     import pyarrow as pa
 

@@ -27,7 +27,7 @@ from ladder.config import Settings
 from ladder.errors import BadInput
 from ladder.pools.json_rows import json_rows, jsonl_lines, jsonl_rows
 from ladder.pools.rows import MAX_ROW, Row, Unreadable, as_row, broken, lost
-from ladder.pools.tables import arrow_rows, csv_rows, parquet_rows
+from ladder.pools.tables import arrow_count, arrow_rows, csv_rows, parquet_count, parquet_rows
 
 __all__ = ["IMAGE_SUFFIXES", "Layout", "Row", "read_rows"]
 
@@ -103,6 +103,13 @@ def read_rows(path: Path, layout: Layout = _NONE, wanted: Collection[str] | None
 def read_lines(path: Path, layout: Layout) -> Iterator[bytes | Row] | None:
     """The lines of a file that has a row in each, not parsed yet: `line_row` does that. None for any other file."""
     return jsonl_lines(path) if _kind(path, layout) == "jsonl" else None
+
+
+def stated_rows(path: Path, layout: Layout) -> int | None:
+    """How many rows a file says that it has; None where they must be read to be counted."""
+    counts = {"parquet": parquet_count, "arrow": arrow_count, "images": lambda _: 1}
+    count = counts.get(_kind(path, layout) or "")
+    return None if count is None else count(path)
 
 
 def _kind(path: Path, layout: Layout) -> Format | None:

@@ -143,13 +143,9 @@ class Pool:
         """Write the embedded pool, with its settings beside it; raises BadInput where another one lies there."""
         from ladder.pools.digits import write_pool
 
-        mark, wanted = self.root / "made.json", make.model_dump_json()
-        if (self.root / "rows.jsonl").is_file():
-            if mark.is_file() and mark.read_text(encoding="utf-8") != wanted:
-                raise BadInput(
-                    f"{self.root} holds a pool made with other settings (pool.make); choose another pool.root"
-                )
+        if self.made(make):
             return
+        mark, wanted = self.root / "made.json", make.model_dump_json()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             mark.write_text(wanted, encoding="utf-8")
@@ -157,8 +153,20 @@ class Pool:
         except OSError as error:
             raise LadderError(f"cannot make the pool {self.root}: {error.strerror or error}") from None
 
+    def made(self, make: MakeDigits) -> bool:
+        """Whether the embedded pool is there; raises BadInput where another one is."""
+        mark = self.root / "made.json"
+        there = (self.root / "rows.jsonl").is_file()
+        if there and mark.is_file() and mark.read_text(encoding="utf-8") != make.model_dump_json():
+            raise BadInput(
+                f"{self.root} holds a pool made with other settings (pool.make); choose another pool.root"
+            )
+        return there
+
     def check(self) -> None:
         """Raises BadInput where there is nothing to read."""
+        if self.settings.make is not None:
+            self.made(self.settings.make)
         dataset = self.settings.dataset
         if dataset is not None and (dataset.name is not None or self.root.is_dir()):
             return
@@ -166,13 +174,13 @@ class Pool:
             raise BadInput(
                 f"the pool {self.root} does not exist; set its place with --set pool.root=DIRECTORY"
             )
-        if self.settings.make is None and not self._files():
+        if self.settings.make is None and not self.files():
             raise BadInput(f"the pool {self.root} has no file {' or '.join(self.settings.files)}")
 
     def fingerprint(self) -> str:
         """Digest of mapping and files (name, size, modification time): equal means that the same rows are there."""
         # Of a data set all files count, for which of them hold its rows is its own affair.
-        files = self._files() if self.settings.dataset is None else self._matching(("**/*",))
+        files = self.files() if self.settings.dataset is None else self._matching(("**/*",))
         stats = [(str(p.relative_to(self.root)), *_size_and_time(p)) for p in files]
         return fingerprint("pool-1", [self.name, self.settings.model_dump(mode="json"), stats])
 
@@ -209,15 +217,18 @@ class Pool:
 
     def raw_rows(self) -> Iterator[Raw | Row]:
         """As `rows`, those that stand on a line of their own not parsed yet."""
-        wanted = self.settings.columns.names() | self.settings.where.keys()
         if self.settings.dataset is not None:
-            yield from dataset_rows(self.settings.dataset, self.root, wanted)
+            yield from dataset_rows(self.settings.dataset, self.root, self._wanted)
             return
-        for path in self._files():
-            yield from self._file_rows(path, wanted)
+        for path in self.files():
+            yield from self.rows_of(path)
 
-    def _file_rows(self, path: Path, wanted: set[str]) -> Iterator[Raw | Row]:
-        """A file's rows, each with where it comes from, for that may say what it is."""
+    @property
+    def _wanted(self) -> set[str]:
+        return self.settings.columns.names() | self.settings.where.keys()
+
+    def rows_of(self, path: Path) -> Iterator[Raw | Row]:
+        """The rows of one of its files, each with where it comes from, for that may say what it is."""
         place = path.relative_to(self.root)
         if not path.resolve().is_relative_to(self.root.resolve()):
             yield lost(f"{place} is a link that leaves the pool's root", "file_outside_root")
@@ -232,7 +243,7 @@ class Pool:
             "_stem": path.stem,
         }
         if (lines := read_lines(path, self.settings.layout)) is None:
-            for row in read_rows(path, self.settings.layout, wanted):
+            for row in read_rows(path, self.settings.layout, self._wanted):
                 yield row if isinstance(row, Unreadable) else row | origin
             return
         fields = self.settings.layout.fields
@@ -242,7 +253,8 @@ class Pool:
         except OSError as error:
             yield lost(error.strerror or error)
 
-    def _files(self) -> list[Path]:
+    def files(self) -> list[Path]:
+        """The files that hold its rows, in order; of a data set that is its own affair."""
         return self._matching(self.settings.files)
 
     def _matching(self, patterns: Iterable[str]) -> list[Path]:
