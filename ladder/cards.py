@@ -52,7 +52,11 @@ def _facts(store: Store, settings: BuildSettings, manifest: dict[str, Any], mark
             "SELECT tier, count(*), avg(pass_rate), avg(complexity), avg(tier_probability) "
             "FROM ladder GROUP BY 1 ORDER BY avg(p_mean), 1"
         ).fetchall()
+        passes = connection.sql(
+            "SELECT pass, count(*), coalesce(avg(pass_rate), 0) FROM passes GROUP BY 1 ORDER BY 1"
+        ).fetchall()
     return {
+        "passes": [_pass(settings, *row) for row in passes],
         "settings": settings,
         "build": build,
         "prior": prior,
@@ -64,6 +68,12 @@ def _facts(store: Store, settings: BuildSettings, manifest: dict[str, Any], mark
         "sources": manifest["counts"]["sources"],
         "mark": mark,
     }
+
+
+def _pass(settings: BuildSettings, name: str, items: int, rate: float) -> dict[str, Any]:
+    asked = settings.asking(name)
+    told = {"model": asked.who, "template": asked.prompt.template, "k": asked.sampling.told}
+    return {"name": name, "count": items, "rate": rate} | told
 
 
 def _size_category(items: int) -> str:

@@ -18,8 +18,8 @@ td { text-align: right } td:first-child, th:first-child { text-align: left }
 .bar { background: #4a7db5; height: .8rem; display: inline-block }
 </style></head><body>
 <h1>{{ name }}</h1>
-<p>{{ "{:,}".format(items) }} items scored by <code>{{ build.model }}</code>, {{ build.k }} samples each at temperature
-{{ build.temperature }}.</p>
+<p>{{ "{:,}".format(items) }} items scored by <code>{{ build.model }}</code>, {{ build.k }} samples each{% if sampled %} at
+temperature {{ build.temperature }}{% endif %}.</p>
 {% for table in tables %}
 <h2>{{ table.title }}</h2>
 <table><tr>{% for head in table.heads %}<th>{{ head }}</th>{% endfor %}</tr>
@@ -47,6 +47,16 @@ _TABLES = (
         ("subject", "items", "pass rate", "tokens"),
         "SELECT coalesce(subject, '-'), count(*), round(avg(pass_rate), 3), round(avg(complexity), 1) FROM ladder "
         "GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT 50",
+    ),
+    (
+        "Passes",
+        ("pass", "items", "pass rate", "tokens"),
+        "SELECT pass, count(*), round(avg(pass_rate), 3), round(avg(complexity), 1) FROM passes GROUP BY 1 ORDER BY 1",
+    ),
+    (
+        "Golds that another model contradicts",
+        ("pass", "items"),
+        "SELECT pass, count(*) FROM doubts GROUP BY 1 ORDER BY 1",
     ),
     (
         "Rejects",
@@ -77,7 +87,13 @@ def write_report(store: Store, settings: BuildSettings) -> None:
         tables = [_table(title, heads, connection.sql(sql).fetchall()) for title, heads, sql in _TABLES]
     items = sum(row[1] for row in tables[0]["rows"])
     page = Environment(autoescape=True).from_string(_PAGE)
-    text = page.render(name=settings.name, build=build, items=items, tables=[t for t in tables if t["rows"]])
+    text = page.render(
+        name=settings.name,
+        build=build,
+        items=items,
+        sampled=settings.engine != "replay",
+        tables=[t for t in tables if t["rows"]],
+    )
     write_text(text, store.path / "report.html")
 
 

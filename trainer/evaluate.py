@@ -90,7 +90,7 @@ def evaluate(
     quiet()
     tune_allocator()
     store = Store.open(split.ladder)
-    asking = settings.model_copy(update={"model": settings.model.model_copy(update={"name": model})})
+    asking = _asking(settings, model)
     source = model_of(asking)
     engine = create_engine(asking, source)
     items = {item.id: item for item in store.load_items([row["id"] for row in rows])}
@@ -115,6 +115,21 @@ def evaluate(
         for row in rows
     ]
     return Evaluation(model, str(split.path), n, sampling.temperature, seed, results)
+
+
+def _asking(settings: BuildSettings, model: str) -> BuildSettings:
+    """The settings under which a model is evaluated: as the ladder was scored, but where its server serves another model,
+    or its answers were recorded, the model runs here. Raises BadInput where there is none to run."""
+    same = model == settings.model.name
+    if same and settings.engine == "replay":
+        raise BadInput("this ladder was scored by recorded answers: say which model to evaluate with --model")
+    elsewhere = settings.engine == "replay" or (settings.engine == "server" and not same)
+    return settings.model_copy(
+        update={
+            "model": settings.model.model_copy(update={"name": model}),
+            "engine": "auto" if elsewhere else settings.engine,
+        }
+    )
 
 
 def _judged(

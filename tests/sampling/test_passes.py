@@ -196,3 +196,9 @@ def test_under_another_seed_they_are_other_rollouts_and_the_old_ones_stay(
     assert build(digits_settings(digits_pool), ladder).sampled == 0
     assert rows_of(ladder, texts) != other
     assert set(map(str, before)) < set(map(str, part_rows(ladder, "rollouts")))
+
+
+def test_card_and_report_tell_of_the_passes(asked: Path) -> None:
+    card, report = (asked / "README.md").read_text(), (asked / "report.html").read_text()
+    assert "| pass `blind` | `digits`, template `brief-blind`, 2 samples: 55 items, mean pass rate 0." in card
+    assert "<td>blind</td><td>55</td>" in report

@@ -1,8 +1,5 @@
 """A small ladder with a split, for runs of a few steps."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from ladder.build import build
@@ -10,8 +7,6 @@ from ladder.config import load, shipped
 from ladder.settings import BuildSettings
 from ladder.splits import ProbeSettings, SampleSettings, Split, sample
 from ladder.store import Store
-
-sys.path.insert(0, str(Path(__file__).parent))  # for `families`
 
 
 @pytest.fixture(scope="session")

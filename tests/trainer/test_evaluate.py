@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from ladder.errors import BadInput
+from ladder.settings import BuildSettings
 from ladder.splits import Split
-from trainer.evaluate import Evaluation, ItemResult, bootstrap, compare, evaluate, measures, summary
+from trainer.evaluate import Evaluation, ItemResult, _asking, bootstrap, compare, evaluate, measures, summary
 from trainer.setup import build_settings_of
 from trainer.tables import comparison_table, evaluation_table
 
@@ -78,3 +79,15 @@ def test_tables_name_every_part() -> None:
     for part in ("all", "tier:easy", "tier:hard", "subject:sum", "subject:read", "mean@8", "pass@8"):
         assert part in table
     assert "difference (paired)" in comparison_table(compare(one, one), 8)
+
+
+def test_a_model_is_evaluated_where_it_can_run() -> None:
+    def engine(scored_by: str, model: str) -> str:
+        pool = {"root": "."}
+        settings = BuildSettings.model_validate({"name": "x", "pool": pool, "engine": scored_by})
+        return _asking(settings, model).engine
+
+    assert [engine(e, "digits") for e in ("vllm", "server", "auto")] == ["vllm", "server", "auto"]
+    assert [engine(e, "run/model") for e in ("vllm", "server", "replay")] == ["vllm", "auto", "auto"]
+    with pytest.raises(BadInput, match="recorded answers: say which model"):
+        engine("replay", "digits")
