@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from ladder.build import build
+from ladder.build import BuildReport, build
 from ladder.config import load, shipped
+from ladder.importing.stage import build_until_audit
+from ladder.sampling.passes import passes_of
 from ladder.settings import BuildSettings
 from ladder.store import Store
+from ladder.store.catalogue import query
 
 pytestmark = pytest.mark.vllm
 K = 4
@@ -83,3 +86,37 @@ def test_pass_rates_agree_within_noise(stores: dict[str, Store]) -> None:
         outcomes = store.verdicts.table(["outcome"]).column("outcome").to_pylist()
         rates.append(sum(o == "correct" for o in outcomes) / len(outcomes))
     assert abs(rates[0] - rates[1]) < 4 * (2 * 0.25 / (20 * K)) ** 0.5
+
+
+def test_an_item_that_does_not_fit_is_refused_once_and_asked_again_when_it_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "ladder"
+
+    def settings(limit: int) -> BuildSettings:
+        made = [f'pool.root="{tmp_path / "pool"}"', "pool.make.items=8", "pool.make.probe_items=0"]
+        how = ["sampling.k=2", "sampling.max_tokens=8", "engine=vllm", f"vllm.args.max_model_len={limit}"]
+        return load(BuildSettings, shipped("pipelines", "digits"), made + how)
+
+    def built(limit: int) -> BuildReport:
+        return build(settings(limit), out)
+
+    build_until_audit(settings(256), out)
+    (asked,) = (each.asked for each in passes_of(settings(256)))
+    assert asked.encoder is not None
+    store = Store.open(out)
+    requests = [asked.request(store, item, range(2)) for item in store.load_items()]
+    needs = sorted(len(r.prompt.encoded(asked.encoder).prompt_ids) + 8 for r in requests)
+    limit = needs[len(needs) // 2]
+    long = sum(need > limit for need in needs)
+    assert long > 0
+    first = built(limit)
+    assert (first.sampled, len(first.refused)) == (2 * (len(needs) - long), long)
+    rows = query(store, "SELECT stage, reason, count(*) FROM rejects GROUP BY ALL")[1]
+    assert rows == [("sampling", "too_long", long)]
+    with monkeypatch.context() as patched:
+        patched.delattr("ladder.build.create_engine")  # a model that is not loaded needs none
+        assert (built(limit).sampled, len(built(limit).refused)) == (0, long)
+    last = built(needs[-1])
+    assert (last.sampled, last.refused) == (2 * long, {})
+    assert query(store, "SELECT count(*) FROM rejects")[1] == [(0,)]

@@ -85,7 +85,7 @@ def position_limit(settings: EngineSettings, model: Model) -> int | None:
     engine = choose_engine(settings.engine)
     if model.encoder is None or engine not in ("vllm", "transformers"):
         return None
-    if engine == "vllm" and isinstance(chosen := settings.vllm.args.get("max_model_len"), int):
+    if engine == "vllm" and isinstance(chosen := settings.vllm.args.get("max_model_len"), int) and chosen > 0:
         return chosen
     config = model.encoder.config
     return int(config.get("text_config", config)["max_position_embeddings"])
