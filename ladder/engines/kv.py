@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
-Layers = list[tuple[torch.Tensor, torch.Tensor]]
+Layers = list[torch.Tensor]  # (N, heads, positions, size) each: of layer i, keys at 2 i and values at 2 i + 1
 
 _NAME = "ladder_shelves"
-_LOWEST = 32  # positions that the lowest shelf takes; each shelf above takes twice as many
+_LOWEST = 128  # positions that the lowest shelf takes; each shelf above takes twice as many
+_GRAIN = 32  # positions by which the lowest shelf lengthens
 
 
 @dataclass(eq=False)
@@ -31,17 +32,21 @@ class _Entry:
 
 
 class _Shelf:
-    """Entries of up to `limit` positions. Per layer, keys and values are (N, heads, width, size); N may be more than there
+    """Entries of up to `limit` positions. Keys and values are (N, heads, width, size); N may be more than there
     are entries."""
 
     def __init__(self, limit: int, like: Layers) -> None:
         self.limit = limit
         self.entries: list[_Entry] = []
-        self.layers = [(keys[:0], values[:0]) for keys, values in like]
+        self.layers = [layer[:0] for layer in like]
+
+    @property
+    def device(self) -> torch.device:
+        return self.layers[0].device
 
     @property
     def bytes(self) -> int:
-        return sum(t.nbytes for pair in self.layers for t in pair)
+        return sum(layer.nbytes for layer in self.layers)
 
     def add(self, layers: Layers, entries: Sequence[_Entry]) -> None:
         """Add entries with their keys and values (N, heads, at least their lengths, size)."""
@@ -51,23 +56,20 @@ class _Shelf:
     def lengthen(self) -> None:
         """Make room for one position more in each entry."""
         longest = 1 + max(entry.length for entry in self.entries)
-        if longest > self.layers[0][0].shape[2]:
-            self._rebuild(longest, [(keys[:0], values[:0]) for keys, values in self.layers])
+        if longest > self.layers[0].shape[2]:
+            self._rebuild(longest, [layer[:0] for layer in self.layers])
 
     def _rebuild(self, longest: int, added: Layers) -> None:
-        grain = max(_LOWEST, self.limit // 8)
+        grain = max(_GRAIN, self.limit // 8)
         width = -(-max(longest, 1) // grain) * grain
         held = len(self.entries)
-        for i, ((old_keys, old_values), (keys, values)) in enumerate(zip(self.layers, added, strict=True)):
-            self.layers[i] = (
-                _joined((old_keys[:held], keys), width),
-                _joined((old_values[:held], values), width),
-            )
+        for i, new in enumerate(added):
+            self.layers[i] = _joined((self.layers[i][:held], new), width)
 
     def take(self, places: Sequence[int]) -> tuple[Layers, list[_Entry]]:
         """Remove the entries at some places (ascending), and give them with their keys and values."""
-        at = torch.tensor(places, device=self.layers[0][0].device)
-        layers = [(keys[at], values[at]) for keys, values in self.layers]
+        at = torch.tensor(places, device=self.device)
+        layers = [layer[at] for layer in self.layers]
         entries = [self.entries[i] for i in places]
         self.drop(places)
         return layers, entries
@@ -78,45 +80,47 @@ class _Shelf:
         holes = [i for i in places if i < left]
         movers = [i for i in range(left, len(self.entries)) if i not in gone]
         if holes:
-            device = self.layers[0][0].device
-            to, source = torch.tensor(holes, device=device), torch.tensor(movers, device=device)
-            for t in (t for pair in self.layers for t in pair):
-                t[to] = t[source]
+            to, source = torch.tensor(holes, device=self.device), torch.tensor(movers, device=self.device)
+            for layer in self.layers:
+                layer[to] = layer[source]
         for hole, mover in zip(holes, movers, strict=True):
             self.entries[hole] = self.entries[mover]
         del self.entries[left:]
 
 
 class _View:
-    """A shelf during one step of a batch of R rows: which of them ask each entry, and how much of it counts."""
+    """A shelf during one step of a batch of R rows: which of them ask each of its N entries, and how much of it counts.
+
+    Each entry has S places for who asks it, S the most that any has; `rows` is who is at which of the N * S places.
+    """
 
     def __init__(self, shelf: _Shelf, lengths: Sequence[int], number: dict[Hashable, int]) -> None:
-        device = shelf.layers[0][0].device
         asking = [[number[row] for row in entry.rows] for entry in shelf.entries]
         most = max(map(len, asking))
+        self.rows = {row: i * most + j for i, rows in enumerate(asking) for j, row in enumerate(rows)}
+        self.places, self.device = len(asking) * most, shelf.device
         self._shelf, self._width = shelf, max(lengths)
-        self._asking = torch.tensor([rows + [0] * (most - len(rows)) for rows in asking], device=device)
-        self._asked = torch.tensor(
-            [i * most + j for i, rows in enumerate(asking) for j in range(len(rows))], device=device
-        )
-        self.rows = torch.tensor([row for rows in asking for row in rows], device=device)
-        ends = torch.tensor(lengths, device=device)
-        self._every, self._last = torch.arange(len(ends), device=device), ends - 1
+        self._asking = torch.tensor([rows + [0] * (most - len(rows)) for rows in asking], device=shelf.device)
+        ends = torch.tensor(lengths, device=shelf.device)
+        self._every, self._last = torch.arange(len(ends), device=shelf.device), ends - 1
         self._beyond: torch.Tensor | None = None
         if min(lengths) < self._width:
-            beyond = torch.arange(self._width, device=device) > self._last[:, None]
+            beyond = torch.arange(self._width, device=shelf.device) > self._last[:, None]
             self._beyond = beyond[:, None, None]
 
     def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Put the keys and values (R, heads, 1, size) of the rows at the ends of their entries."""
-        for store, new in zip(self._shelf.layers[layer], (keys, values), strict=True):
-            store[self._every, :, self._last] = new[self._asking[:, 0], :, 0].to(store.dtype)
+        """Put the rows' keys and values (R, heads, 1, size) at the ends of their entries, of which each has one row."""
+        rows = self._asking[:, 0]
+        for store, new in zip(self._layers(layer), (keys, values), strict=True):
+            store[self._every, :, self._last] = new[rows, :, 0].to(store.dtype)
+
+    def _layers(self, layer: int) -> Layers:
+        return self._shelf.layers[2 * layer : 2 * layer + 2]
 
     def attend(self, layer: int, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Outputs (rows, heads, group, size) and log-sum-exps (rows, heads, group, 1) of the rows that ask, given the
-        scaled queries (R, heads, group, size) of all."""
-        held = len(self._last)
-        keys, values = (t[:held, :, : self._width] for t in self._shelf.layers[layer])
+        """Outputs (N * S, heads, group, size) and log-sum-exps (N * S, heads, group, 1) of who asks, given the scaled
+        queries (R, heads, group, size) of all rows."""
+        keys, values = (t[: len(self._last), :, : self._width] for t in self._layers(layer))
         asked = query[self._asking].transpose(1, 2)
         scores = (asked.flatten(2, 3).to(keys.dtype) @ keys.transpose(-1, -2)).float()
         if self._beyond is not None:
@@ -125,10 +129,27 @@ class _View:
         weights = scores.sub_(highest).exp_()
         total = weights.sum(-1, keepdim=True)
         out = (weights.to(values.dtype) @ values).float() / total
-        return self._by_row(out, asked.shape), self._by_row(total.log() + highest, asked.shape)
+        shape = asked.shape[:4]
+        seen = (t.view(*shape, -1).transpose(1, 2).flatten(0, 1) for t in (out, total.log_().add_(highest)))
+        return next(seen), next(seen)
 
-    def _by_row(self, t: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-        return t.view(*shape[:4], -1).transpose(1, 2).flatten(0, 1)[self._asked]
+
+class _Side:
+    """The views of all prompts, or of all answers: each row of the batch asks one entry of one of them."""
+
+    def __init__(self, views: Sequence[_View], rows: int) -> None:
+        self.views = views
+        place, first = [0] * rows, 0
+        for view in views:
+            for row, at in view.rows.items():
+                place[row] = first + at
+            first += view.places
+        self._place = torch.tensor(place, device=views[0].device)
+
+    def attend(self, layer: int, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What each row sees: outputs (R, heads, group, size) and log-sum-exps (R, heads, group, 1)."""
+        outs, totals = zip(*(view.attend(layer, query) for view in self.views), strict=True)
+        return torch.cat(outs)[self._place], torch.cat(totals)[self._place]
 
 
 class KeyValueStore:
@@ -139,7 +160,7 @@ class KeyValueStore:
         self._limit = limit
         self._prompts: dict[int, _Shelf] = {}
         self._answers: dict[int, _Shelf] = {}
-        self._views: tuple[list[_View], list[_View]] = ([], [])
+        self._sides: tuple[_Side, _Side] | None = None
 
     @property
     def bytes(self) -> int:
@@ -149,18 +170,25 @@ class KeyValueStore:
     def _shelves(self) -> list[_Shelf]:
         return [*self._prompts.values(), *self._answers.values()]
 
-    def add(self, layers: Layers, lengths: Sequence[int], rows: Sequence[Sequence[Hashable]]) -> None:
-        """Add prefilled prompts (B, heads, at least their lengths, size), and for each the samples that answer it."""
+    def add(
+        self,
+        layers: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        lengths: Sequence[int],
+        rows: Sequence[Sequence[Hashable]],
+    ) -> None:
+        """Add prefilled prompts, per layer keys and values (B, heads, at least their lengths, size), and for each the
+        samples that answer it."""
+        flat = [t for pair in layers for t in pair]
         prompts = [_Entry(length, list(of)) for length, of in zip(lengths, rows, strict=True)]
         by_limit = defaultdict(list)
         for place, prompt in enumerate(prompts):
             by_limit[_limit_for(prompt.length)].append(place)
         for limit, places in by_limit.items():
-            part = [(keys[places], values[places]) for keys, values in layers]
+            part = [layer[places] for layer in flat]
             self._put(self._prompts, limit, part, [prompts[i] for i in places])
         answers = [_Entry(0, [row]) for prompt in prompts for row in prompt.rows]
-        empty = [tuple(t.new_empty(len(answers), t.shape[1], 0, t.shape[3]) for t in pair) for pair in layers]
-        self._put(self._answers, _LOWEST, empty, answers)  # type: ignore[arg-type]
+        empty = [t.new_empty(len(answers), t.shape[1], 0, t.shape[3]) for t in flat]
+        self._put(self._answers, _LOWEST, empty, answers)
 
     def drop(self, rows: set[Any]) -> None:
         """Forget samples that have ended, and prompts that nobody answers any more."""
@@ -184,13 +212,13 @@ class KeyValueStore:
         for shelf in self._answers.values():
             shelf.lengthen()
         self._check()
-        self._views = self._look(rows)
+        self._sides = self._look(rows)
         before, model.config._attn_implementation = model.config._attn_implementation, _NAME
         try:
             yield
         finally:
             model.config._attn_implementation = before
-            self._views = ([], [])
+            self._sides = None
         for entry in (entry for shelf in self._answers.values() for entry in shelf.entries):
             entry.length += 1
 
@@ -199,13 +227,14 @@ class KeyValueStore:
     ) -> torch.Tensor:
         """Attention (R, 1, query heads, size) of one new position per row: queries (R, query heads, 1, size), keys and
         values (R, heads, 1, size)."""
-        prompts, answers = self._views
-        for view in answers:
+        assert self._sides is not None
+        prompts, answers = self._sides
+        for view in answers.views:
             view.write(layer, keys, values)
         grouped = (query * scale).view(len(query), keys.shape[1], -1, query.shape[-1])
-        on_prompts, of_prompts = _gathered(prompts, layer, grouped)
-        on_answers, of_answers = _gathered(answers, layer, grouped)
-        merged = torch.lerp(on_answers, on_prompts, (of_prompts - of_answers).sigmoid())
+        on_prompts, of_prompts = prompts.attend(layer, grouped)
+        on_answers, of_answers = answers.attend(layer, grouped)
+        merged = torch.lerp(on_answers, on_prompts, (of_prompts - of_answers).sigmoid_())
         return merged.to(query.dtype).view(len(query), 1, -1, query.shape[-1])
 
     def _put(self, shelves: dict[int, _Shelf], limit: int, layers: Layers, entries: Sequence[_Entry]) -> None:
@@ -218,11 +247,11 @@ class KeyValueStore:
         if self._limit is not None and self.bytes > self._limit:
             raise torch.OutOfMemoryError(f"{self.bytes:,} bytes of keys and values are out of memory")
 
-    def _look(self, rows: Sequence[Hashable]) -> tuple[list[_View], list[_View]]:
+    def _look(self, rows: Sequence[Hashable]) -> tuple[_Side, _Side]:
         number = {row: i for i, row in enumerate(rows)}
         prompts = [_View(s, [e.length for e in s.entries], number) for s in self._prompts.values()]
         answers = [_View(s, [e.length + 1 for e in s.entries], number) for s in self._answers.values()]
-        return prompts, answers
+        return _Side(prompts, len(rows)), _Side(answers, len(rows))
 
 
 def _attend(
@@ -257,12 +286,3 @@ def _joined(parts: Sequence[torch.Tensor], width: int) -> torch.Tensor:
         out[at : at + len(part), :, : part.shape[2]] = part[:, :, :width]
         at += len(part)
     return out
-
-
-def _gathered(views: list[_View], layer: int, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the views' rows see, in the order of the batch."""
-    out = query.new_empty(query.shape, dtype=torch.float32)
-    total = query.new_empty((*query.shape[:3], 1), dtype=torch.float32)
-    for view in views:
-        out[view.rows], total[view.rows] = view.attend(layer, query)
-    return out, total

@@ -22,14 +22,15 @@ from ladder.engines.base import (
     Event,
     Refused,
     Request,
-    Sampling,
     refused_as_too_long,
     refused_as_unencodable,
 )
-from ladder.engines.kv import KeyValueStore, Layers
+from ladder.engines.kv import KeyValueStore
 from ladder.engines.sampling import distribution, draw, uniforms
+from ladder.errors import BadInput
 
 _PREFILL_TOKENS = 16_384  # prompt tokens prefilled at once, so that activations stay bounded
+_NO_MEMORY = ("out of memory", "can't allocate memory")  # CUDA and MPS; CPU
 _PADDING = 1.25  # prompts prefilled at once cost at most so many times their own tokens
 
 
@@ -65,6 +66,8 @@ class TransformersEngine:
         autocast: bool = False,
     ) -> None:
         self._model, self._encoder, self._base, self._autocast = model, encoder, fingerprint, autocast
+        if getattr(model.config.text_config, "use_sliding_window", False):
+            raise BadInput("the transformers engine knows no sliding windows: use engine = 'vllm'")
         self._device = next(model.parameters()).device
         self._limit = int(model.config.text_config.max_position_embeddings)
         self._banned = torch.tensor(encoder.banned, device=self._device)
@@ -136,8 +139,8 @@ class TransformersEngine:
         """One step of the batch, or nothing but a smaller batch where memory does not hold it."""
         try:
             return self._step()
-        except RuntimeError as error:  # MPS and CPU have no class of their own for it
-            if not isinstance(error, torch.OutOfMemoryError) and "memory" not in str(error):
+        except RuntimeError as error:  # of which MPS and CPU raise no subclass
+            if not any(said in str(error) for said in _NO_MEMORY):
                 raise
         self._shrink()
         return []
@@ -206,7 +209,9 @@ class TransformersEngine:
             for index, seed in zip(request.indices, request.seeds, strict=True)
         ]
 
-    def _prompt_pass(self, prompts: list[Encoded]) -> tuple[torch.Tensor, Layers]:
+    def _prompt_pass(
+        self, prompts: list[Encoded]
+    ) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
         """Last hidden state of each prompt (B, hidden) and the layers' keys and values, right-padded."""
         lengths = torch.tensor([len(p.prompt_ids) for p in prompts])
         ids = torch.full((len(prompts), int(lengths.max())), self._encoder.pad_id)
@@ -225,7 +230,9 @@ class TransformersEngine:
         every = torch.arange(len(prompts), device=self._device)
         last = out.last_hidden_state[every, (lengths - 1).to(self._device)]
         # Under autocast rotary embedding leaves the keys in float32, and every step would cast them all again.
-        return last, [(layer.keys.to(layer.values.dtype), layer.values) for layer in out.past_key_values.layers]
+        return last, [
+            (layer.keys.to(layer.values.dtype), layer.values) for layer in out.past_key_values.layers
+        ]
 
     def _decode(self) -> list[Completion]:
         last = torch.tensor([[row.tokens[-1]] for row in self._rows], device=self._device)
@@ -258,20 +265,20 @@ class TransformersEngine:
         return [row.completion(reason) for row, reason in reasons.items()]
 
     def _draw(self, logits: torch.Tensor, rows: list[_Row]) -> tuple[list[int], list[float]]:
-        """Tokens and their log-probs, per sampling specification (one, in practice)."""
+        """Tokens and their log-probs, per temperature (one, in practice)."""
         tokens = torch.empty(len(rows), dtype=torch.long, device=self._device)
         logprobs = torch.empty(len(rows), device=self._device)
-        for sampling in {row.request.sampling for row in rows}:
-            of = [i for i, row in enumerate(rows) if row.request.sampling == sampling]
+        for temperature in {row.request.sampling.temperature for row in rows}:
+            of = [i for i, row in enumerate(rows) if row.request.sampling.temperature == temperature]
             at = torch.tensor(of, device=self._device)
-            tokens[at], logprobs[at] = self._draw_alike(logits[at], [rows[i] for i in of], sampling)
+            tokens[at], logprobs[at] = self._draw_alike(logits[at], [rows[i] for i in of], temperature)
         return tokens.tolist(), logprobs.tolist()
 
     def _draw_alike(
-        self, logits: torch.Tensor, rows: list[_Row], sampling: Sampling
+        self, logits: torch.Tensor, rows: list[_Row], temperature: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        scores = distribution(logits, sampling.temperature, self._banned)
-        if sampling.temperature == 0:
+        scores = distribution(logits, temperature, self._banned)
+        if temperature == 0:
             tokens = scores.argmax(-1)
         else:
             u = uniforms(np.array([r.seed for r in rows]), np.array([len(r.tokens) for r in rows]))

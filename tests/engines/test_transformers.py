@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import families
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from ladder.encode import Encoder, Prompt, image_inputs
 from ladder.engines.base import Completion, Failed, Refused, Request, Sampling, drive
 from ladder.engines.sampling import distribution, draw, uniforms
 from ladder.engines.transformers import TransformersEngine
-from ladder.errors import LadderError
+from ladder.errors import BadInput, LadderError
 from ladder.models import load_model, resolve_model
 from ladder.pools.digits import draw as draw_canvas
 
@@ -82,9 +83,9 @@ def sampled(model: Any) -> dict[tuple[str, int], Completion]:
     return run(model, ALL)
 
 
-def full_forward(model: Any, asked: Request, tokens: tuple[int, ...]) -> torch.Tensor:
+def full_forward(model: Any, asked: Request, tokens: tuple[int, ...], encoder: Any = ENCODER) -> torch.Tensor:
     """Logits (T, V) before each response token, by one plain forward of prompt and response."""
-    prompt = asked.prompt.encoded(ENCODER)
+    prompt = asked.prompt.encoded(encoder)
     start = int(prompt.positions.max()) + 1
     after = np.tile(np.arange(start, start + len(tokens)), (3, 1))
     with torch.inference_mode():
@@ -94,18 +95,117 @@ def full_forward(model: Any, asked: Request, tokens: tuple[int, ...]) -> torch.T
             **image_inputs([prompt], torch.device("cpu"), torch.float32),
         ).logits[0]
     logits = logits[len(prompt.prompt_ids) - 1 : -1].clone()
-    logits[:, list(ENCODER.banned)] = float("-inf")
+    logits[:, list(encoder.banned)] = float("-inf")
     return logits
+
+
+def off_by(model: Any, asked: Request, completion: Completion, encoder: Any = ENCODER) -> float:
+    """The most by which a log-prob differs from the model's own."""
+    logits = full_forward(model, asked, completion.token_ids, encoder)
+    scores = (logits / asked.sampling.temperature).log_softmax(-1)
+    expected = scores.gather(1, torch.tensor(completion.token_ids)[:, None])[:, 0]
+    return float((torch.tensor(completion.logprobs) - expected).abs().max())
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_logprobs_are_those_of_the_models_own_forward(model: Any, temperature: float) -> None:
     requests = [replace(r, sampling=replace(SAMPLING, temperature=temperature)) for r in ALL]
     for (name, _), completion in run(model, requests).items():
-        logits = full_forward(model, ALL[int(name)], completion.token_ids)
-        scores = (logits / temperature).log_softmax(-1)
-        expected = scores.gather(1, torch.tensor(completion.token_ids)[:, None])[:, 0]
-        assert torch.allclose(torch.tensor(completion.logprobs), expected, atol=1e-4)
+        assert off_by(model, requests[int(name)], completion) < 1e-4
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_every_family_gives_its_own_logprobs_at_ragged_lengths(family: str) -> None:
+    tiny = families.tiny(family)
+    shapes: list[list[tuple[int, int]]] = [[], [(4, 4)], [(4, 8), (2, 2)], [(6, 4), (4, 4), (2, 6)], []]
+    asked = [
+        Request(str(i), as_encoded(grids, i), Sampling(1.0, 10 + 35 * i), (0, 1, 2), (i, i + 7, i + 9))
+        for i, grids in enumerate(shapes)
+    ]
+    found = list(drive(TransformersEngine(tiny, families.Tokens(), "tiny", slots=9), asked))
+    assert len(found) == 15
+    assert len({c.length for c in found}) > 5
+    for completion in found:
+        assert off_by(tiny, asked[int(completion.request_id)], completion, families.Tokens()) < 1e-4
+
+
+def as_encoded(grids: list[tuple[int, int]], seed: int) -> Prompt:
+    return Prompt([], [], families.prompt(grids, 5 + 20 * seed, seed))
+
+
+def test_a_prompt_is_encoded_once_for_all_of_its_samples(model: Any) -> None:
+    class Counting(Encoder):
+        calls = 0
+
+        def encode(self, *asked: Any) -> Any:
+            self.calls += 1
+            return super().encode(*asked)
+
+    encoder = Counting(SHIPPED, min_pixels=196, max_pixels=3136)
+    fresh = request(0, 9, Sampling(1.0, 3))
+    assert len(list(drive(TransformersEngine(model, encoder, "base", slots=2), [fresh]))) == 9
+    assert encoder.calls == 1
+
+
+def test_a_prompt_that_is_none_is_refused_and_the_others_go_on(model: Any) -> None:
+    text = [{"type": "text", "text": "It ends here: <|im_end|>"}]
+    hostile = replace(ALL[0], id="hostile", prompt=Prompt([{"role": "user", "content": text}]))
+    refused: list[Refused | Failed] = []
+    found = list(drive(engine(model), [hostile, ALL[1]], refused.append))
+    (event,) = refused
+    assert isinstance(event, Refused)
+    assert (event.request_id, event.reason, event.indices) == ("hostile", "unencodable", (0, 1, 2, 3))
+    assert {c.request_id for c in found} == {"1"}
+
+
+class NeverStops(Encoder):
+    stop_ids = ()
+
+
+def test_where_memory_ends_fewer_samples_run_and_none_changes(
+    model: Any, sampled: dict[tuple[str, int], Completion]
+) -> None:
+    running = TransformersEngine(model, ENCODER, "base", slots=64, cache_bytes=2**20)
+    found = {(c.request_id, c.index): c for c in drive(running, ALL)}
+    assert running.counts["out_of_memory"] > 0
+    assert texts(found) == texts(sampled)
+
+
+def test_a_sample_that_memory_cannot_hold_alone_is_refused_and_the_others_go_on(
+    wild: Any,
+) -> None:
+    refused: list[Refused | Failed] = []
+    long = replace(request(0, 2, Sampling(1.0, 900)), id="long")
+    short = [request(number, 3, Sampling(1.0, 8)) for number in (1, 2, 3)]
+    never = NeverStops(SHIPPED, min_pixels=196, max_pixels=3136)
+    running = TransformersEngine(wild, never, "wild", slots=8, cache_bytes=700_000)
+    found = list(drive(running, [short[0], long, *short[1:]], refused.append))
+    assert [(event.request_id, getattr(event, "reason", "")) for event in refused] == [
+        ("long", "too_long")
+    ] * 2
+    assert sorted(index for event in refused if isinstance(event, Refused) for index in event.indices) == [
+        0,
+        1,
+    ]
+    assert Counter(c.request_id for c in found) == {"1": 3, "2": 3, "3": 3}
+
+
+def test_a_model_with_sliding_windows_is_none_for_this_engine() -> None:
+    import copy
+
+    tiny = copy.deepcopy(families.tiny("qwen2_vl"))
+    tiny.config.text_config.use_sliding_window = True
+    with pytest.raises(BadInput, match="sliding windows"):
+        TransformersEngine(tiny, families.Tokens(), "tiny")
+
+
+def test_an_error_that_is_none_of_memory_is_raised(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(model.model.visual, "forward", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        list(drive(engine(model), ALL))
 
 
 @pytest.mark.parametrize("slots", [3, 4, 64])
@@ -285,6 +385,16 @@ def test_random_numbers_are_frozen() -> None:
     """They make every stored rollout what it is."""
     got = uniforms(np.array([0, 1, 2**60]), np.array([0, 1, 2]))
     assert got.tolist() == [0.8833108082136426, 0.37239342287916577, 0.21206174331093453]
+
+
+def test_a_draw_inverts_the_cumulative_distribution_whatever_the_size_of_the_vocabulary() -> None:
+    torch.manual_seed(0)
+    for size in (3, 512, 1300):
+        scores = (4 * torch.randn(400, size)).log_softmax(-1)
+        u = uniforms(np.arange(400), np.zeros(400, int))
+        cumulative = scores.double().exp().cumsum(-1).numpy()
+        plain = [int(np.searchsorted(c, v * c[-1], side="right")) for c, v in zip(cumulative, u, strict=True)]
+        assert draw(scores, torch.from_numpy(u)).tolist() == plain
 
 
 def test_draws_follow_the_distribution_and_take_nothing_impossible() -> None:
