@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_FLUSH_SECONDS = 10.0
+_INTERRUPTED = re.compile("interrupt", re.I)
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
@@ -48,17 +52,35 @@ def tune_allocator() -> None:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM becomes KeyboardInterrupt, so that both flush what is finished on their way out."""
+    """SIGTERM becomes KeyboardInterrupt as Ctrl-C does, so that both flush what is finished on their way out. Either one
+    again, within the seconds that this may take, is not heard: it would cut the flush short."""
+    heard = float("-inf")
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        nonlocal heard
+        if time.monotonic() > heard + _FLUSH_SECONDS:
+            heard = time.monotonic()
+            raise KeyboardInterrupt
 
+    own_interrupt = signal.getsignal(signal.SIGINT) is not signal.default_int_handler  # or it is ignored
+    signs = (signal.SIGTERM,) if own_interrupt else (signal.SIGTERM, signal.SIGINT)
     try:
-        before = signal.signal(signal.SIGTERM, interrupt)
+        before = {sign: signal.signal(sign, interrupt) for sign in signs}
     except ValueError:  # not the main thread: whoever runs us there handles signals
         yield
         return
     try:
         yield
+    except Exception as error:
+        if heard == float("-inf") or not _INTERRUPTED.search(str(error)):
+            raise
+        raise KeyboardInterrupt from error  # DuckDB makes an error of its own of it
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+
+
+def unheard() -> None:
+    """What is left to do is to end, which takes Python a second: hear no signal that would end it otherwise."""
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sign, signal.SIG_IGN)  # a handler of ours would not outlive the interpreter's own end

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -86,10 +87,14 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_
         capfd.readouterr()
         monkeypatch.setattr(sys, "argv", ["ladder", *map(str, arguments)])
         code = 0
+        handlers = {sign: signal.getsignal(sign) for sign in (signal.SIGINT, signal.SIGTERM)}
         try:
             main()
         except SystemExit as end:
             code = int(end.code or 0)
+        finally:
+            for sign, handler in handlers.items():
+                signal.signal(sign, handler)
         out, err = capfd.readouterr()
         return code, out, err
 

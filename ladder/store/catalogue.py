@@ -7,8 +7,10 @@ again: equal.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -91,17 +93,26 @@ def build_catalogue(
     import duckdb
 
     part = store.path / f".{store.catalogue.name}.tmp"
-    part.unlink(missing_ok=True)
     try:
+        _forget(part)
         connection = duckdb.connect(str(part))
         try:
             _fill(connection, store, view, tiers, facts, passes or {})
+            connection.execute("CHECKPOINT")  # closing would do it too, and not tell that it failed
         finally:
             connection.close()
         part.replace(store.catalogue)
-    except (duckdb.IOException, OSError) as error:
-        part.unlink(missing_ok=True)
+    except (duckdb.OperationalError, duckdb.FatalException, OSError) as error:
+        with suppress(OSError):
+            _forget(part)
         raise LadderError(f"cannot write {store.catalogue}: {error}") from None
+
+
+def _forget(part: Path) -> None:
+    """Delete an unfinished catalogue, and what DuckDB keeps beside it."""
+    part.unlink(missing_ok=True)
+    part.with_name(f"{part.name}.wal").unlink(missing_ok=True)
+    shutil.rmtree(part.with_name(f"{part.name}.tmp"), ignore_errors=True)
 
 
 @contextmanager
@@ -178,9 +189,9 @@ def _fill(
 
 def _ladder(passes: Mapping[str, View]) -> str:
     """SQL of the ladder, with the pass rate of each further pass as a column of its own."""
-    rates = "".join(f" {name}.pass_rate AS {name}_rate," for name in passes)
+    rates = "".join(f' "pass {name}".pass_rate AS "{name}_rate",' for name in passes)
     joins = "".join(
-        f" LEFT JOIN (SELECT id, pass_rate FROM passes WHERE pass = '{name}') {name} ON {name}.id = s.id"
+        f""" LEFT JOIN (SELECT id, pass_rate FROM passes WHERE pass = '{name}') "pass {name}" ON "pass {name}".id = s.id"""
         for name in passes
     )
     return _LADDER.format(rates=rates, passes=joins)

@@ -16,7 +16,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -66,7 +66,8 @@ class Held:
         """
         if not self._shard:
             return True
-        if not _take(self._lock, fcntl.LOCK_EX):  # flock gives the share up before it asks for more
+        fcntl.flock(self._lock, fcntl.LOCK_UN)  # where flock is emulated, asking for more does not give it up
+        if not _take(self._lock, fcntl.LOCK_EX):
             return False
         self._shard = False
         _name(self._lock, self._name)
@@ -78,7 +79,7 @@ def building(folder: Path, verb: str) -> Iterator[Held]:
     """Hold a ladder alone; raises BadInput naming the builder or the shards that work in it."""
     with _file(folder / ".lock") as file:
         if not _take(file, fcntl.LOCK_EX, _NAMED_SECONDS):
-            shards = _running_shards(folder)
+            shards = _few(_shards(folder))
             raise BadInput(
                 f"{folder} is being built by {shards or _holder(file)}; wait for it, or choose another directory"
             )
@@ -91,13 +92,15 @@ def building(folder: Path, verb: str) -> Iterator[Held]:
 def sharing(folder: Path, verb: str, shard: int, of: int) -> Iterator[Held]:
     """Hold a ladder with the other shards of a build, as the only one of this number.
 
-    Raises BadInput naming another of this number, of however many it is one; waits for who holds the ladder alone.
+    Raises BadInput naming another of this number, or those that are shares of another n; waits for who holds the ladder
+    alone.
     """
     name = _who(f"ladder {verb} --shard {shard}/{of}")
     with _file(folder / ".locks" / f"shard-{shard}") as own:
         if not _take(own, fcntl.LOCK_EX, _NAMED_SECONDS):
             raise BadInput(f"shard {shard} of {folder} is being built by {_holder(own)}; wait for it")
         with _named(own, name), _file(folder / ".lock") as file:
+            _refuse_other_shares(folder, own, of)
             _wait(file, fcntl.LOCK_SH, "waiting for")
             _name(file, "")  # who held it alone before has ended, perhaps killed
             yield Held(folder, file, name, shard=True)
@@ -155,15 +158,33 @@ def _holder(file: TextIO) -> str:
     return file.read().strip() or "another process"
 
 
-def _running_shards(folder: Path) -> str:
-    """The shards that hold their locks, the first few by name; empty where there is none."""
+def _refuse_other_shares(folder: Path, own: TextIO, of: int) -> None:
+    """Refuse to work beside shares of another n. A shard that is only starting may still bear an older name."""
+    end = time.monotonic() + _NAMED_SECONDS
+    while others := [n for n in _shards(folder, own.name) if "--shard" in n and f"/{of}`" not in n]:
+        if time.monotonic() >= end:
+            raise BadInput(
+                f"{folder} is being built in other shares, by {_few(others)}; wait for it, or use theirs"
+            )
+        time.sleep(0.02)
+
+
+def _shards(folder: Path, but: str = "") -> list[str]:
+    """The names of the shards that hold their locks."""
     found: list[str] = []
     for path in sorted((folder / ".locks").glob("shard-*")):
+        if str(path) == but:
+            continue
         with _file(path) as file:
             if not _take(file, fcntl.LOCK_SH):
                 found.append(_holder(file))
-    more = f" and {len(found) - _SHARDS_NAMED} more shards" if len(found) > _SHARDS_NAMED else ""
-    return "; ".join(found[:_SHARDS_NAMED]) + more
+    return found
+
+
+def _few(names: list[str]) -> str:
+    """The first few by name; empty where there is none."""
+    more = f" and {len(names) - _SHARDS_NAMED} more shards" if len(names) > _SHARDS_NAMED else ""
+    return "; ".join(names[:_SHARDS_NAMED]) + more
 
 
 @contextmanager
@@ -176,6 +197,7 @@ def _named(file: TextIO, name: str) -> Iterator[None]:
 
 
 def _name(file: TextIO, name: str) -> None:
-    file.truncate(0)
-    file.write(name)
-    file.flush()
+    """Write who holds a lock. On a full disk nobody is told, and the lock is held all the same."""
+    with suppress(OSError):
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), name.encode())

@@ -228,7 +228,8 @@ class Writer:
     ) -> None:
         self._log, self._seconds, self._size, self._first = log, seconds, size or _weight, first
         self._names = Names(log.prefix)
-        self._state = threading.Condition()
+        self._lock = threading.RLock()  # in C: no interrupt strikes between taking and holding it
+        self._state = threading.Condition(self._lock)
         self._rows: list[dict[str, Any]] = []
         self._bytes = self._added = 0
         self._due = 0.0  # when the rows are to be written
@@ -242,7 +243,7 @@ class Writer:
     def add(self, row: dict[str, Any]) -> None:
         """Buffer a row. Where this raises, the row is kept like those before it."""
         size = self._size(row)
-        with self._state:
+        with self._lock:
             if not self._rows:
                 self._due = time.monotonic() + self._seconds
             self._rows.append(row)
@@ -255,7 +256,7 @@ class Writer:
 
     def flush(self) -> None:
         """Return when all that was added before is on disk."""
-        with self._state:
+        with self._lock:
             self._error, self._failed = None, False  # what counts is what comes of this attempt
             wanted = self._added
             if self._rows:
@@ -265,7 +266,7 @@ class Writer:
 
     def close(self) -> None:
         """Append the rest and end the thread; a merge under way is given up. Rows may be added again."""
-        with self._state:
+        with self._lock:
             self._closing = True
         try:
             self.flush()
@@ -297,7 +298,7 @@ class Writer:
 
     def _wait(self) -> bool:
         """Wait until rows are due; False where the thread has nothing more to do."""
-        with self._state:
+        with self._lock:
             while self._rows and not (self._closing and self._failed):
                 left = self._due - time.monotonic()
                 if left <= 0:
@@ -307,7 +308,7 @@ class Writer:
             return False
 
     def _write(self) -> None:
-        with self._state:
+        with self._lock:
             rows, size = self._rows, self._bytes
             self._rows, self._bytes = [], 0
             self._state.notify_all()
@@ -317,13 +318,13 @@ class Writer:
                 self._first.flush()
             path = self._log.append_small(rows, self._names)
         except Exception as error:  # for whoever waits for these rows
-            with self._state:
+            with self._lock:
                 self._rows, self._bytes = rows + self._rows, size + self._bytes
                 self._error, self._failed = error, True
                 self._due = time.monotonic() + FLUSH_SECONDS
                 self._state.notify_all()
             return
-        with self._state:
+        with self._lock:
             self.written += len(rows)
             self._error, self._failed = None, False
             self._state.notify_all()
@@ -349,12 +350,12 @@ class Writer:
             if sum(path.stat().st_size for path in parts) > PART_BYTES:
                 return None
             return self._log.merge_range(parts, self._pause)
-        except (_GivenUp, LadderError, OSError):
+        except Exception:  # whatever it is: the thread must go on, rows wait for it
             return None
 
     def _pause(self) -> None:
         """Between the row groups of a merge: rows do not wait for it to end."""
-        with self._state:
+        with self._lock:
             if self._closing:
                 raise _GivenUp
             due = bool(self._rows) and self._due <= time.monotonic()

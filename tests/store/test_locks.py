@@ -115,6 +115,40 @@ def test_many_shards_work_at_once_and_each_number_once(store: Store, workers: li
         pass
 
 
+def test_shares_of_another_n_are_refused_while_there_are_any(workers: list[Worker]) -> None:
+    first, second, third = workers
+    first.does("shard 1 8")
+    said = second.does("shard 2 16")
+    assert re.search(rf"being built in other shares, by `ladder build --shard 1/8`, {first.name}", said)
+    assert third.does("shard 7 8") == "shard"
+    first.ends(signal.SIGKILL)
+    said = second.does("shard 1 16")
+    assert "--shard 7/8" in said
+    assert first.name not in said
+    third.ends()
+    assert second.does("shard 2 16") == "shard"
+
+
+def test_shares_that_start_at_once_where_others_were_killed_do_not_refuse_each_other(store: Store) -> None:
+    (store.path / ".locks").mkdir()
+    for _ in range(20):
+        for i in range(4):
+            (store.path / ".locks" / f"shard-{i}").write_text(f"`ladder build --shard {i}/9`, long dead")
+        ready, found = threading.Barrier(4), list[int]()
+
+        def hold(number: int, ready: threading.Barrier = ready, found: list[int] = found) -> None:
+            ready.wait()
+            with store.sharing("build", number, 4):
+                found.append(number)
+
+        threads = [threading.Thread(target=hold, args=(i,)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(found) == [0, 1, 2, 3]
+
+
 def test_a_builder_is_refused_by_the_names_of_the_shards(store: Store, workers: list[Worker]) -> None:
     first, second, _ = workers
     first.does("shard 1 8")
@@ -183,13 +217,13 @@ def test_one_shard_at_a_time_does_what_only_one_may_do(workers: list[Worker]) ->
 
 def test_the_last_shard_holds_the_ladder_alone(store: Store, workers: list[Worker]) -> None:
     first, second, third = workers
-    first.does("shard 0 2")
-    second.does("shard 1 2")
+    first.does("shard 0 3")
+    second.does("shard 1 3")
     assert first.does("last") == "False"
     assert second.does("last") == "True"
-    with pytest.raises(BadInput, match=f"`ladder build --shard 1/2`, {second.name}"), store.building("build"):
+    with pytest.raises(BadInput, match=f"`ladder build --shard 1/3`, {second.name}"), store.building("build"):
         pass
-    third.ask("shard 5 8")
+    third.ask("shard 2 3")
     assert second.name in third.says_that_it_waits()
     second.ends()
     assert third.answer() == "shard"
