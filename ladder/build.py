@@ -10,7 +10,7 @@ from typing import Any
 from ladder.derive import derive, tier_counts
 from ladder.engines import choose_engine, create_engine
 from ladder.engines.base import Engine
-from ladder.errors import BadInput
+from ladder.errors import BadInput, LadderError
 from ladder.identity import gold_digest, share_of
 from ladder.importing import pools_of
 from ladder.importing.stage import import_stage
@@ -24,7 +24,7 @@ from ladder.settings import MAIN, BuildSettings
 from ladder.store import Store
 from ladder.store.catalogue import item_tiers
 from ladder.store.locks import Held
-from ladder.store.wanted import unjudged_rollouts
+from ladder.store.wanted import count_unjudged
 from ladder.verify.pool import VerifierPool
 
 
@@ -90,18 +90,31 @@ def build(settings: BuildSettings, out: Path, running: Running | None = None) ->
         with held.exclusively("import"):
             manifest = import_stage(store, pools, settings)
         clock.lap("import")
+        sampler = _Sampler(settings, store, running.shard)
         with _Engines(running) as engines:
-            report = _Sampler(settings, store, engines, running.shard).run(passes)
+            broken = sampler.run(passes, engines)
+        report = sampler.report
         clock.lap("sample")
         new, last = False, held.last()
         if last:
-            if report.sampled or report.judged:
-                store.compact()
+            store.compact()
             new = derive(settings, store, {each.name: each.view for each in passes}, manifest)
         clock.lap("derive")
+        if broken is not None:
+            raise broken
         refused = {i: detail for i, (_, detail) in passes[0].refused(store).items()}
         tiers = tier_counts(store) if last else {}
+        for each in passes[1:]:
+            _say_refused(each, store)
         return _result(store, manifest, report, refused, tiers, new, clock.seconds)
+
+
+def _say_refused(each: Pass, store: Store) -> None:
+    """The items that a further pass cannot ask are no rejects of the ladder, and no secret either."""
+    refused = each.refused(store)
+    if refused:
+        _, detail = next(iter(refused.values()))
+        say(f"  pass {each.name} cannot ask {len(refused):,} items: {detail}")
 
 
 def _held(store: Store, shard: Shard | None) -> AbstractContextManager[Held]:
@@ -115,6 +128,7 @@ class _Engines:
         self._running = running
         self._engine: Engine | None = None
         self._serves = ""
+        self._counted: dict[str, int] = {}
 
     def __enter__(self) -> _Engines:
         return self
@@ -122,14 +136,15 @@ class _Engines:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def of(self, each: Pass) -> Engine:
-        """The pass' engine, running."""
+    def of(self, each: Pass) -> tuple[Engine, dict[str, int]]:
+        """The pass' engine, running, and what it had counted for the passes before."""
         if self._engine is None or self._serves != each.same_engine:
             self.close()
             tune_allocator()
             self._engine = self._started(each)
-            self._serves = each.same_engine
-        return self._engine
+            self._serves, self._counted = each.same_engine, {}
+        before, self._counted = self._counted, self._engine.counts
+        return self._engine, dict(before)
 
     def _started(self, each: Pass) -> Engine:
         settings, model, running = each.settings, each.model, self._running
@@ -159,18 +174,25 @@ class _Sampler:
 
     settings: BuildSettings
     store: Store
-    engines: _Engines
     shard: Shard | None = None
     report: SamplingReport = field(default_factory=SamplingReport)
 
-    def run(self, passes: list[Pass]) -> SamplingReport:
-        """All passes, in order; what they did together."""
-        items = {item.id: item for item in self.store.load_items() if self._mine(item)}
+    def run(self, passes: list[Pass], engines: _Engines) -> LadderError | None:
+        """All passes, in order. An error that ends a further pass, of which the ladder can do without, is returned."""
+        items = {item.id: item for item in self.store.load_items()}
         with self.settings.verify.pool() as verifier:
-            for each in passes:
-                self._run(each, self._chosen(each, passes[0], items), verifier)
-        self.report.verifier = verifier.counts
-        return self.report
+            try:
+                for each in passes:
+                    chosen = self._chosen(each, passes[0], items)
+                    mine = {i: item for i, item in chosen.items() if self._mine(item)}
+                    self._run(each, mine, verifier, engines)
+            except LadderError as error:
+                if each is passes[0]:
+                    raise
+                return error
+            finally:
+                self.report.verifier = verifier.counts
+        return None
 
     def _mine(self, item: Item) -> bool:
         return self.shard is None or share_of(item.id, self.shard.of) == self.shard.number
@@ -183,9 +205,9 @@ class _Sampler:
         tiers = item_tiers(self.store, main.view, golds, self.settings.tiers)
         return {i: item for i, item in items.items() if tiers.get(i) in each.tiers}
 
-    def _run(self, each: Pass, items: dict[str, Item], verifier: VerifierPool) -> None:
+    def _run(self, each: Pass, items: dict[str, Item], verifier: VerifierPool, engines: _Engines) -> None:
         golds = {item_id: gold_digest(item) for item_id, item in items.items()}
-        judging = bool(unjudged_rollouts(self.store, each.view, golds))
+        judging = bool(count_unjudged(self.store, each.view, golds))
         if not judging and not any(each.plan(self.store, golds).missing()):
             name = "" if each.name == MAIN else f" of pass {each.name}"
             say(
@@ -198,8 +220,8 @@ class _Sampler:
                 judge_stored(self.store, each.view, recorder, items)
             plan = each.plan(self.store, golds)
             if any(plan.missing()):
-                engine = self.engines.of(each)
-                with logged(self.store, each.name, each.view, engine, self.report) as meter:
+                engine, counted = engines.of(each)
+                with logged(self.store, each.name, each.view, engine, self.report, counted) as meter:
                     sample_missing(self.store, plan, each.asked, engine, recorder, items, meter)
         finally:
             recorder.close()

@@ -130,6 +130,8 @@ class BuildSettings(AskingSettings):
 
     @model_validator(mode="after")
     def _passes_are_columns(self) -> BuildSettings:
+        if len({name.lower() for name in self.passes}) < len(self.passes):
+            raise ValueError("passes: two names are equal but for case, and SQL does not tell those apart")
         for name, settings in self.passes.items():
             if not name.isidentifier() or name in (MAIN, "pass"):
                 raise ValueError(
@@ -153,6 +155,8 @@ class BuildSettings(AskingSettings):
             return AskingSettings.model_validate(own)
         own["sampling"]["adaptive"] = None
         set_ = self.passes[name].model_dump(exclude_unset=True, exclude={"tiers"})
+        if "name" in set_.get("model", {}):  # a server's names are those of the model that the build asks
+            own["server"] |= {"model": None, "revision": ""}
         return AskingSettings.model_validate(merged(own, set_))
 
     @property

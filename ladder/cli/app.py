@@ -78,6 +78,12 @@ def build(
     overrides = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
     settings = load(BuildSettings, shipped("pipelines", pipeline), [*overrides, *(set_ or ())])
     place = out or Path(settings.name)
+    if rate is not None and not dry_run:
+        raise BadInput("--rate is for the forecast of time: give --dry-run too, or leave it out")
+    if (dry_run or until is not None) and (workers or shard or ray or (dry_run and until is not None)):
+        raise BadInput(
+            "--dry-run and --until sample nothing: leave out the other, --workers, --shard and --ray"
+        )
     if dry_run:
         return _forecast(settings, place, rate, json_)
     if until is not None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ladder.digest import fingerprint
 from ladder.errors import BadInput
 
 if TYPE_CHECKING:
     from ladder.encode import Encoder
     from ladder.engines.base import Engine
     from ladder.engines.settings import EngineSettings, ModelSettings
+
+
+#: Arguments of vLLM that make it another model.
+_CHANGES = ("quantization", "hf_overrides", "kv_cache_dtype", "rope_scaling", "enable_lora")
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,11 @@ def model_of(settings: EngineSettings) -> Model:
         from ladder.engines.server import served_model
 
         return served_model(settings)
-    return local_model(settings.model)
+    model = local_model(settings.model)
+    changed = {key: settings.vllm.args[key] for key in _CHANGES if key in settings.vllm.args}
+    if engine == "vllm" and changed:
+        model = replace(model, fingerprint=fingerprint("vllm-args-1", [model.fingerprint, changed]))
+    return model
 
 
 def local_model(settings: ModelSettings) -> Model:

@@ -8,11 +8,16 @@ left as they are. Leaves out whatever else an installation may lack.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from multiprocessing.connection import wait
 from types import ModuleType
 
 _UNUSED = ("torchaudio", "torchcodec")
@@ -20,14 +25,29 @@ _AFFECTED = ("torchvision", "transformers", "vllm")
 _OPERATOR = "{}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 _declared: list[object] = []  # operators live as long as the torch.library.Library that declared them
 _registered = False
+_watching: list[threading.Thread] = []
+
+
+def plugin() -> None:
+    """Entry point of vLLM, which calls it in each of its processes: as a platform plugin, because those are asked before
+    vLLM imports transformers (None: it is no platform), and as a general plugin.
+
+    It is `register`, and lets a process of vLLM's own end with the one that started it: a killed build would leave its
+    engine behind otherwise, with the GPU's memory.
+    """
+    if (parent := multiprocessing.parent_process()) is not None and not _watching:
+        _watching.append(threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True))
+        _watching[0].start()
+    register()
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def register() -> None:
-    """Repair this process; again is harmless. Must run before transformers and vLLM are imported.
-
-    Also an entry point of vLLM, which calls it in its worker processes: as a platform plugin, because those are asked
-    before vLLM imports transformers (None: it is no platform), and as a general plugin.
-    """
+    """Repair this process; again is harmless. Must run before transformers and vLLM are imported."""
     global _registered
     if _registered:
         return

@@ -47,7 +47,8 @@ def served_model(settings: EngineSettings) -> Model:
     from ladder.models import shipped_models
 
     server, name = settings.server, settings.model.name
-    if name in shipped_models() or Path(name).expanduser().is_dir():
+    served = server.model in (None, name)  # else what the server calls otherwise may be another model
+    if served and (name in shipped_models() or Path(name).expanduser().is_dir()):
         model = local_model(settings.model)
     else:
         model = Model(None, None, fingerprint("served-1", [server.model or name, server.revision]))
@@ -162,7 +163,8 @@ class ServerEngine:
             self.capacity = max(self.capacity, self._twice * len(part))
             call = Call(request, messages, deque(part), lambda event: self._events.put((job, event)))
             job.calls.append(call)
-            self._loop.call_soon_threadsafe(self._caller.calls.put_nowait, call)
+            with suppress(RuntimeError):  # the loop has ended, and `_next` tells of what
+                self._loop.call_soon_threadsafe(self._caller.calls.put_nowait, call)
 
     def _next(self) -> Event | None:
         """Wait for what happens next; None where it is about a request that was cancelled."""
@@ -187,7 +189,8 @@ class ServerEngine:
             self._answered = True
         elif isinstance(event, Failed) and not self._answered:
             self._given_up.add(event.request_id)
-            if len(self._given_up) >= _HOPELESS or not self._jobs:
+            unanswered = not self._caller.answered
+            if unanswered and (len(self._given_up) >= _HOPELESS or not self._jobs):
                 raise LadderError(f"the server at {self._settings.url} answered no request: {event.why}")
 
     def _serve(self, started: Future[None]) -> None:

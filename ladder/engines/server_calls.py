@@ -52,6 +52,7 @@ COUNTS = (
     "short",  # answers with fewer samples than asked for
     "surplus",  # samples beyond those asked for, left alone
     "rejected",  # calls answered with another error: not repeated
+    "unforeseen",  # errors of ours with an answer
     "other_prompt",  # samples of other prompt ids than ours, or of none that are known: not for training
 )
 
@@ -104,6 +105,7 @@ class Caller:
         self._url = settings.url.rstrip("/")
         self.counts = dict.fromkeys(COUNTS, 0)
         self.dialect = Dialect()
+        self.answered = False  # a request for samples, with anything that is no error
         self.calls: asyncio.Queue[Call] = asyncio.Queue()
         self._gate = Gate(settings, self._there)
         self._task: asyncio.Task[None] | None = None
@@ -225,7 +227,10 @@ class Caller:
             finally:
                 call.work.cancel()
             if not call.work.cancelled() and (error := call.work.exception()) is not None:
-                raise error
+                if isinstance(error, LadderError):
+                    raise error
+                self.counts["unforeseen"] += 1  # an answer that nobody thought of costs itself only
+                self._drop(call, f"{type(error).__name__}: {cleaned(str(error), self._key)}")
 
     async def _finish(self, call: Call) -> None:
         """Get all samples of a call, in as many requests as that takes."""
@@ -271,7 +276,9 @@ class Caller:
         if status != 200:
             raise _Rejected(status, *complaint_of(answered, self._key), frozenset(body))
         try:
-            return read_answer(answered)
+            answer = read_answer(answered)
+            self.answered = True
+            return answer
         except Malformed as error:
             raise _Passing("malformed", f"no answer that can be read: {error}") from None
 
@@ -305,7 +312,7 @@ class Caller:
             wait = seconds_after(response.headers.get("retry-after"))
             raise _Passing(why, f"HTTP {status}{f': {said}' if said else ''}", wait)
         if response.is_redirect:
-            to = cleaned(response.headers["location"], self._key)
+            to = cleaned(response.headers.get("location", "somewhere else"), self._key)
             raise BadInput(
                 f"the server at {self._url} sends its callers to {to}: set server.url to where it is"
             )

@@ -92,7 +92,7 @@ class Gate:
     def pause(self, tries: int) -> float:
         """Seconds before the next of several tries: exponential, jittered, short beside `patience`."""
         most = min(_LONGEST_PAUSE, self._settings.patience / 8)
-        return min(0.5 * 2**tries, most) * random.uniform(0.5, 1.0)
+        return min(0.5 * 2 ** min(tries, 16), most) * random.uniform(0.5, 1.0)
 
     def _impatient(self, now: float) -> bool:
         return self._since is not None and now - self._since - self._granted >= self._settings.patience

@@ -50,6 +50,7 @@ _NEUTRAL = {
 _EXTENSIONS = {"vllm": {"top_k": 0} | _NEUTRAL, "sglang": {"top_k": -1} | _NEUTRAL}
 _BAN = -100.0  # the least that servers take: a chance of e^-100
 _LONGEST_MESSAGE = 300
+_HUGE = 1e30  # a log-prob this far from 0 is no number
 _TOO_LONG = re.compile(
     r"context.length|context.window|maximum (model|input|prompt|sequence) length|maximum.{0,20}\btokens\b.*requested|too many tokens|prompt is too long",
     re.IGNORECASE,
@@ -207,7 +208,7 @@ class Choice(BaseModel):
         content = self.logprobs.get("content") if isinstance(self.logprobs, dict) else None
         told = content if isinstance(content, list) else []
         values = [t.get("logprob") if isinstance(t, dict) else None for t in told]
-        numbers = [float(v) for v in values if isinstance(v, int | float) and math.isfinite(v)]
+        numbers = [float(v) for v in values if isinstance(v, int | float) and abs(v) < _HUGE]  # nan is not
         return numbers if len(numbers) == len(values) else []
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from ladder.config import Settings
 from ladder.pools.readers import Layout
@@ -32,12 +33,30 @@ class TransformersSettings(Settings):
     cache_gib: PositiveFloat | None = None
 
 
+_SECRET = re.compile(r"(?i)token$|api_?key|secret|password|authorization")
+
+
+def _without_secrets(values: dict[str, Any]) -> dict[str, Any]:
+    """Refuses what looks like a credential: settings are written into the ladder."""
+    for name, value in values.items():
+        if _SECRET.search(name) and isinstance(value, str):
+            raise ValueError(
+                f"{name} looks like a credential, and settings are stored; use an environment variable"
+            )
+        if isinstance(value, dict):
+            _without_secrets(value)
+    return values
+
+
+Arguments = Annotated[dict[str, Any], AfterValidator(_without_secrets)]
+
+
 class VllmSettings(Settings):
     """Settings of the vLLM engine; `args` are passed on to `vllm.LLM`. `in_flight` samples are its own to run or queue;
     None: twice as many as it runs at once (`args.max_num_seqs`)."""
 
     in_flight: PositiveInt | None = None
-    args: dict[str, Any] = Field(default_factory=dict)
+    args: Arguments = Field(default_factory=dict)
 
 
 class ServerSettings(Settings):
@@ -60,7 +79,7 @@ class ServerSettings(Settings):
     retries: NonNegativeInt = 8
     patience: PositiveFloat = 120.0
     kind: Literal["auto", "vllm", "sglang", "other"] = "auto"
-    extra: dict[str, Any] = Field(default_factory=dict)
+    extra: Arguments = Field(default_factory=dict)
 
     @field_validator("url")
     @classmethod

@@ -13,6 +13,7 @@ from ladder import verify
 from ladder.adaptive import StoppingRule
 from ladder.engines import Model, model_of, position_limit
 from ladder.engines.base import Sampling
+from ladder.errors import BadInput
 from ladder.prompts import template
 from ladder.sampling.asked import Asked
 from ladder.sampling.plan import Plan
@@ -68,7 +69,17 @@ _ENGINE = ("model", "engine", "transformers", "vllm", "server", "replay")
 
 def passes_of(settings: BuildSettings) -> list[Pass]:
     """The passes in the order in which they run; raises BadInput where one cannot be asked for. Loads no weights."""
-    return [_pass_of(settings, name) for name in (MAIN, *settings.passes)]
+    passes = [_pass_of(settings, name) for name in (MAIN, *settings.passes)]
+    seen: dict[tuple[str, str, str], str] = {}
+    for each in passes:
+        view = each.view
+        first = seen.setdefault((view.prompt, view.model, view.sampling), each.name)
+        if first != each.name:
+            raise BadInput(
+                f"passes.{each.name} asks the same model the same as {first}: give it another prompt, model, "
+                f"temperature, max_tokens or seed"
+            )
+    return passes
 
 
 def _pass_of(settings: BuildSettings, name: str) -> Pass:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,14 +18,21 @@ from ladder.store.sql import View
 
 
 @contextmanager
-def logged(store: Store, name: str, view: View, engine: Engine, report: SamplingReport) -> Iterator[Meter]:
+def logged(
+    store: Store,
+    name: str,
+    view: View,
+    engine: Engine,
+    report: SamplingReport,
+    counted: Mapping[str, int] | None = None,
+) -> Iterator[Meter]:
     """Log what `report` counts meanwhile as a run of the pass `name`, and add to it what the engine counts; to be given
-    the meter of the run.
+    the meter of the run. `counted` is what the engine had counted before: nothing, where it is a new one.
 
     Raises LadderError where the log cannot be written, unless the run itself ends with an error.
     """
     started, meter = datetime.now(UTC).replace(tzinfo=None), Meter()
-    before, counted = replace(report, refused=dict(report.refused)), dict(engine.counts)
+    before, counted = replace(report, refused=dict(report.refused)), dict(counted or {})
 
     def end() -> None:
         counts = {key: count - counted.get(key, 0) for key, count in engine.counts.items()}

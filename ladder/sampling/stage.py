@@ -16,15 +16,14 @@ from ladder.sampling.plan import Plan
 from ladder.sampling.recorder import Recorder
 from ladder.store import Store
 from ladder.store.sql import View
-from ladder.store.wanted import unjudged_rollouts
+from ladder.store.wanted import count_unjudged, unjudged_rollouts
 
 
 def judge_stored(store: Store, view: View, recorder: Recorder, items: dict[str, Item]) -> None:
     """Judge the stored rollouts that have no verdict against the current gold by this verifier, or only a timeout."""
     golds = {item_id: gold_digest(item) for item_id, item in items.items()}
-    todo = unjudged_rollouts(store, view, golds)
-    with Progress("judging", len(todo), "rollouts") as progress:
-        for item_id, index, text, again in todo:
+    with Progress("judging", count_unjudged(store, view, golds), "rollouts") as progress:
+        for item_id, index, text, again in unjudged_rollouts(store, view, golds):
             recorder.judge(RolloutKey(item_id, view.prompt, view.model, view.sampling, index), text, again)
             progress.advance()
         recorder.collect(block=True)

@@ -61,7 +61,7 @@ _JUDGED = """
 CREATE OR REPLACE TEMP TABLE judged AS
 WITH stored AS (
     SELECT item_id, "index", arg_min(tokens, coalesce(response, -1)) AS tokens,
-        arg_min(finish_reason, coalesce(response, -1)) AS finish_reason, min(response) AS response
+        arg_min(finish_reason, coalesce(response, -1)) AS finish_reason, nullif(min(coalesce(response, -1)), -1) AS response
     FROM {rollouts}
     WHERE prompt = $prompt AND model = $model AND sampling = $sampling AND "index" < $k AND item_id IN (SELECT id FROM golds)
     GROUP BY ALL
@@ -69,7 +69,7 @@ WITH stored AS (
     SELECT v.item_id, v."index", v.response, v.outcome, v.extracted FROM {verdicts} v JOIN golds g ON g.id = v.item_id AND g.gold = v.gold
     WHERE prompt = $prompt AND model = $model AND sampling = $sampling AND verifier = $verifier
 )
-SELECT s.item_id, s."index", any_value(s.tokens) AS tokens, any_value(s.finish_reason) AS finish_reason,
+SELECT s.item_id, s."index", any_value(s.response) AS response, any_value(s.tokens) AS tokens, any_value(s.finish_reason) AS finish_reason,
     coalesce(min(v.outcome) FILTER (v.outcome <> 'timeout'), min(v.outcome)) AS said,
     arg_min(v.extracted, (v.outcome = 'timeout', v.outcome, v.extracted)) AS extracted,
     CASE WHEN said = 'correct' AND any_value(s.finish_reason) = 'length' THEN 'wrong' ELSE said END AS outcome

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ladder.records import Outcome
 from ladder.store import Store
 from ladder.store.sql import KEYS, View, create_judged, log_sql, named
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 def stored_outcomes(store: Store, view: View, golds: dict[str, str]) -> dict[str, dict[int, Outcome | None]]:
@@ -25,27 +30,54 @@ def stored_outcomes(store: Store, view: View, golds: dict[str, str]) -> dict[str
     }
 
 
-def unjudged_rollouts(store: Store, view: View, golds: Mapping[str, str]) -> list[tuple[str, int, str, bool]]:
-    """(item id, index, text, again) of the rollouts that this verifier has not judged against the current golds, or
-    not in time (`again`)."""
+def count_unjudged(store: Store, view: View, golds: Mapping[str, str]) -> int:
+    """How many rollouts `unjudged_rollouts` will give."""
     import duckdb
 
     with duckdb.connect() as connection:
         create_judged(connection, store, view, dict(golds))
-        sql = _UNJUDGED.format
-        of = named(view, "prompt", "model", "sampling")
-        return store.rollouts.read(
-            lambda parts: connection.execute(
-                sql(rollouts=log_sql(parts, f"{KEYS}, '' AS text")), of
-            ).fetchall()
-        )
+        late = "SELECT count(*) FROM judged WHERE coalesce(said, 'timeout') = 'timeout'"
+        return int(connection.sql(late).fetchall()[0][0])
 
 
+def unjudged_rollouts(
+    store: Store, view: View, golds: Mapping[str, str]
+) -> Iterator[tuple[str, int, str, bool]]:
+    """(item id, index, text, again) of the rollouts that this verifier has not judged against the current golds, or
+    not in time (`again`); a part's at a time."""
+    import duckdb
+
+    given: set[tuple[str, int]] = set()
+    with duckdb.connect() as connection:
+        create_judged(connection, store, view, dict(golds))
+        while True:
+            parts = store.rollouts.paths()
+            try:
+                for row in _unjudged(connection, parts, view):
+                    if row[:2] not in given:
+                        given.add(row[:2])
+                        yield row
+                return
+            except duckdb.Error:
+                if all(path.exists() for path in parts):  # else another shard merged them: once more
+                    raise
+
+
+def _unjudged(
+    connection: duckdb.DuckDBPyConnection, parts: list[Path], view: View
+) -> Iterator[tuple[str, int, str, bool]]:
+    sql = _UNJUDGED.format(rollouts=log_sql(parts, f"{KEYS}, '' AS text"))
+    cursor = connection.execute(sql, named(view, "prompt", "model", "sampling"))
+    while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+        yield from rows
+
+
+_ROWS_AT_ONCE = 1024
 _UNJUDGED = """
-SELECT item_id, "index", arg_min(text, coalesce(response, -1)), any_value(said) IS NOT NULL
-FROM {rollouts} JOIN judged USING (item_id, "index")
-WHERE prompt = $prompt AND model = $model AND sampling = $sampling AND coalesce(said, 'timeout') = 'timeout'
-GROUP BY item_id, "index" ORDER BY item_id, "index"
+SELECT r.item_id, r."index"::INTEGER, r.text, j.said IS NOT NULL
+FROM {rollouts} r JOIN judged j ON j.item_id = r.item_id AND j."index" = r."index"
+    AND j.response IS NOT DISTINCT FROM r.response
+WHERE prompt = $prompt AND model = $model AND sampling = $sampling AND coalesce(j.said, 'timeout') = 'timeout'
 """
 
 
