@@ -40,13 +40,20 @@ lint: .venv/test
 	  { echo 'vLLM for CPU cannot be installed here: its tests do not run' >&2; test '$(CI)' != true; }
 
 # The long versions; figures go to benchmarks/results.
-soak: .venv/test
-	$(BIN)/python benchmarks/kills.py 20
+soak: .venv/test .venv/vllm
+	$(BIN)/python benchmarks/kills.py 30
+	LADDER_KILLS=30 $(BIN)/python -m pytest tests/store/test_compact.py -k killed
 	$(BIN)/python benchmarks/demo_seeds.py 0 1 2
 	$(BIN)/python benchmarks/verifier_fuzz.py 20000
 	$(BIN)/python benchmarks/verifier_agreement.py $(if $(DATA),--data $(DATA))
 	$(BIN)/python benchmarks/verifier_speed.py $(if $(DATA),--data $(DATA))
 	$(BIN)/python benchmarks/import_scale.py 20000 100000 --photographs 2000
+	$(BIN)/python benchmarks/adaptive_k.py
+	$(BIN)/python benchmarks/transformers_engine.py --pairs 5
+	$(BIN)/python benchmarks/sampling_overhead.py --pairs 5 --seconds 60
+	$(BIN)/python benchmarks/server_faults.py 400
+	$(BIN)/python benchmarks/fleet.py
+	$(if $(DATA),$(BIN)/python benchmarks/replay_mathv.py --data $(DATA))
 
 clean:
 	rm -rf .venv ladder-demo
