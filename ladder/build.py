@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ladder.derive import derive, tier_counts
+from ladder.derive import derive, no_answer_share, tier_counts
 from ladder.engines import choose_engine, create_engine
 from ladder.engines.base import Engine
 from ladder.errors import BadInput, LadderError
@@ -27,6 +27,8 @@ from ladder.store.locks import Held
 from ladder.store.wanted import count_unjudged
 from ladder.verify.pool import VerifierPool
 
+_MANY = 0.5  # of the responses without an answer: worth a word
+
 
 @dataclass(frozen=True)
 class BuildReport:
@@ -45,7 +47,8 @@ class BuildReport:
     verifier: dict[str, int]  # what became of the cases: see ladder.verify.pool
     engine: dict[str, int]  # what the engines counted: retries, ...
     refused: dict[str, str]  # why the ladder's model cannot be asked an item, by id
-    tiers: dict[str, int]  # empty where other shards still run: the last one derives the ladder
+    tiers: dict[str, int] | None  # None where other shards still run: the last one derives the ladder
+    no_answer: float  # share of the responses that hold none
     new: bool
     seconds: dict[str, float]
 
@@ -103,10 +106,17 @@ def build(settings: BuildSettings, out: Path, running: Running | None = None) ->
         if broken is not None:
             raise broken
         refused = {i: detail for i, (_, detail) in passes[0].refused(store).items()}
-        tiers = tier_counts(store) if last else {}
+        tiers = tier_counts(store) if last else None
+        if tiers == {} and manifest["counts"]["items"]:
+            raise LadderError(_nothing_scored(store, report, refused))
         for each in passes[1:]:
             _say_refused(each, store)
         return _result(store, manifest, report, refused, tiers, new, clock.seconds)
+
+
+def _nothing_scored(store: Store, report: SamplingReport, refused: dict[str, str]) -> str:
+    why = next(iter(refused.values()), report.failure) or "no response could be judged"
+    return f"{store.path}: none of the items could be scored: {why}"
 
 
 def _say_refused(each: Pass, store: Store) -> None:
@@ -189,7 +199,7 @@ class _Sampler:
             except LadderError as error:
                 if each is passes[0]:
                     raise
-                return error
+                return type(error)(f"pass {each.name}: {error}")
             finally:
                 self.report.verifier = verifier.counts
         return None
@@ -211,7 +221,8 @@ class _Sampler:
         if not judging and not any(each.plan(self.store, golds).missing()):
             name = "" if each.name == MAIN else f" of pass {each.name}"
             say(
-                f"  nothing to sample{name}: all {each.settings.sampling.told} rollouts of {len(items):,} items are there"
+                f"  nothing to sample{name}: all rollouts wanted of {len(items):,} items "
+                f"({each.settings.sampling.told} each) are there"
             )
             return
         recorder = Recorder(self.store, each.view, verifier, items, self.report)
@@ -232,7 +243,7 @@ def _result(
     manifest: dict[str, Any],
     report: SamplingReport,
     refused: dict[str, str],
-    tiers: dict[str, int],
+    tiers: dict[str, int] | None,
     new: bool,
     seconds: dict[str, float],
 ) -> BuildReport:
@@ -251,6 +262,7 @@ def _result(
         engine=report.engine,
         refused=refused,
         tiers=tiers,
+        no_answer=no_answer_share(store) if tiers else 0.0,
         new=new or report.sampled > 0 or report.judged > 0,
         seconds=seconds,
     )
@@ -258,13 +270,13 @@ def _result(
 
 def told(report: BuildReport) -> tuple[list[str], list[str]]:
     """The report for a terminal: what there is, and what one should know besides."""
-    if report.new or report.sampled:
+    if report.new or report.sampled or report.failed:
         lines = [f"{report.path}: {report.items:,} items, {report.sampled:,} rollouts sampled"]
     else:
         lines = [f"{report.path}: nothing to do, the ladder is complete"]
-    if not report.tiers and report.items:
+    if report.tiers is None:
         lines.append("  other shards still run, the last one to end derives the ladder")
-    lines += [f"  {tier:<10} {count:>8,}" for tier, count in report.tiers.items()]
+    lines += [f"  {tier:<10} {count:>8,}" for tier, count in (report.tiers or {}).items()]
     warnings = [
         f"{count:,} rollouts {name}"
         for name, count in (("truncated", report.truncated), ("judged too late", report.timeouts))
@@ -274,12 +286,16 @@ def told(report: BuildReport) -> tuple[list[str], list[str]]:
         f"{name.replace('_', ' ')} {count:,}" for name, count in report.engine.items() if count
     )
     warnings += [f"engine: {counted}"] if counted else []
+    if report.no_answer > _MANY:
+        warnings.append(
+            f"{report.no_answer:.0%} of the responses hold no answer: does the model know what the prompt asks for?"
+        )
     if report.failed:
         warnings.append(
             f"{report.failed:,} rollouts are missing, the next build asks again: {report.failure}"
         )
     warnings += [
-        f"not sampled: {item_id}: {why} ({len(report.refused)} in all)"
+        f"not sampled, or not all: {item_id}: {why} ({len(report.refused)} in all)"
         for item_id, why in list(report.refused.items())[:3]
     ]
     return lines, warnings

@@ -48,6 +48,7 @@ def _facts(store: Store, settings: BuildSettings, manifest: dict[str, Any], mark
     with catalogue(store) as connection:
         build = dict(connection.sql("SELECT key, value FROM build").fetchall())
         prior = connection.sql("SELECT a, b FROM priors").fetchall()[0]
+        rejects = connection.sql("SELECT reason, count(*) FROM rejects GROUP BY 1").fetchall()
         tiers = connection.sql(
             "SELECT tier, count(*), avg(pass_rate), avg(complexity), avg(tier_probability) "
             "FROM ladder GROUP BY 1 ORDER BY avg(p_mean), 1"
@@ -62,8 +63,8 @@ def _facts(store: Store, settings: BuildSettings, manifest: dict[str, Any], mark
         "prior": prior,
         "tiers": tiers,
         "rows": manifest["rows"],
-        "items": manifest["counts"]["items"],
-        "rejects": manifest["counts"]["rejects"],
+        "items": sum(count for _, count, *_ in tiers),
+        "rejects": dict(rejects),
         "flags": manifest["counts"]["flags"],
         "sources": manifest["counts"]["sources"],
         "mark": mark,

@@ -125,8 +125,8 @@ def _first_problem(cls: type[Settings], error: ValidationError) -> str:
         known = [name for model in models for name in model.model_fields]
         table = "".join(f"{part}." for part in tables)
         return f"unknown key {path!r}{_did_you_mean(str(first['loc'][-1]), known, table)}{more}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{path or 'the file'}: {message[0].lower()}{message[1:]}{more}"
+    message = first["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
+    return f"{path}{': ' if path else ''}{message[0].lower()}{message[1:]}{more}"
 
 
 def _walk(cls: type[Settings], location: Iterable[int | str]) -> tuple[list[int | str], list[type[Settings]]]:

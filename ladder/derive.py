@@ -89,6 +89,13 @@ def tier_counts(store: Store) -> dict[str, int]:
     return dict(rows)
 
 
+def no_answer_share(store: Store) -> float:
+    """Of the responses that were judged, those that hold no answer."""
+    with catalogue(store) as connection:
+        share = connection.sql("SELECT sum(no_answer) / greatest(sum(n), 1) FROM scores").fetchall()[0][0]
+    return float(share or 0)
+
+
 def _build_toml(settings: BuildSettings) -> str:
     import tomli_w
 

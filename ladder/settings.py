@@ -133,9 +133,11 @@ class BuildSettings(AskingSettings):
         if len({name.lower() for name in self.passes}) < len(self.passes):
             raise ValueError("passes: two names are equal but for case, and SQL does not tell those apart")
         for name, settings in self.passes.items():
-            if not name.isidentifier() or name in (MAIN, "pass"):
+            if name in (MAIN, "pass"):
+                raise ValueError(f"passes.{name}: the name is taken; choose another")
+            if not name.isidentifier():
                 raise ValueError(
-                    f"passes.{name}: the name becomes a column, {name}_rate; choose an identifier"
+                    f"passes.{name}: the name becomes a column, {name}_rate: letters, digits and _ only"
                 )
             unknown = set(settings.tiers or ()) - set(self.tiers.names)
             if unknown:
@@ -157,6 +159,8 @@ class BuildSettings(AskingSettings):
         set_ = self.passes[name].model_dump(exclude_unset=True, exclude={"tiers"})
         if "name" in set_.get("model", {}):  # a server's names are those of the model that the build asks
             own["server"] |= {"model": None, "revision": ""}
+        if "files" in set_.get("replay", {}):  # other files, laid out in their own way
+            own["replay"] = {"root": own["replay"]["root"]}
         return AskingSettings.model_validate(merged(own, set_))
 
     @property

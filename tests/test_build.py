@@ -61,7 +61,7 @@ def test_a_second_build_does_nothing_and_says_so(
     monkeypatch.setattr("ladder.build.create_engine", lambda *_: pytest.fail("no model is needed"))
     report = build(digits_settings(digits_pool), ladder)
     assert (report.new, report.sampled, report.judged) == (False, 0, 0)
-    assert "nothing to sample: all 4 rollouts of 55 items are there" in capfd.readouterr().err
+    assert "nothing to sample: all rollouts wanted of 55 items (4 each) are there" in capfd.readouterr().err
     assert files() == before
 
 

@@ -10,6 +10,8 @@ from helpers import Run, part_rows, rows_of, told, write_rows
 
 from ladder.build import build
 from ladder.config import load, shipped, validate
+from ladder.errors import BadInput, LadderError
+from ladder.forecast import Figure, forecast
 from ladder.settings import BuildSettings
 
 DATA = os.environ.get("LADDER_DATA")
@@ -78,15 +80,65 @@ def test_fewer_samples_are_those_of_the_first_files_and_more_add_only_the_differ
     assert (again.sampled, again.new) == (0, False)
 
 
-def test_what_was_not_recorded_is_missing_and_told_and_the_rest_counts(
+def test_what_was_not_recorded_is_told_and_the_rest_counts(
     questions: Path, records: Path, tmp_path: Path
 ) -> None:
     record(records, "c", SAID["c"][:3])
     for sampled in (11, 0):
         report = build(settings(questions, records, k=4), tmp_path / "out")
-        assert (report.sampled, report.failed) == (sampled, 5)
-        assert "recorded responses of item q" in report.failure
+        assert (report.sampled, report.failed, len(report.refused)) == (sampled, 0, 4)
+        assert "2 responses of item q3 are recorded" in " ".join(report.refused.values())
         assert rates(tmp_path / "out")["q3"] == (1, 2)
+
+
+def test_an_item_of_which_nothing_is_recorded_is_a_reject_and_not_counted_as_scored(
+    questions: Path, records: Path, tmp_path: Path
+) -> None:
+    for name in SAID:
+        record(records, name, SAID[name][:3])
+    build(settings(questions, records), tmp_path / "out")
+    rejects = "SELECT stage, reason, source_id FROM rejects"
+    assert rows_of(tmp_path / "out", rejects) == [("sampling", "not_recorded", "q3")]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "A ladder: 3 questions" in card
+    assert "| rejects | not_recorded: 1 |" in card
+
+
+def test_where_no_recorded_id_is_an_items_the_build_fails_and_shows_both(
+    questions: Path, records: Path, tmp_path: Path
+) -> None:
+    for name in SAID:
+        record(records, name, SAID[name], prefix="other")
+    for _ in range(2):
+        with pytest.raises(LadderError, match=r"none of the items could be scored: .* item q. .*'other0'"):
+            build(settings(questions, records), tmp_path / "out")
+
+
+def test_a_forecast_counts_what_is_recorded_and_refuses_what_a_build_would(
+    questions: Path, records: Path, tmp_path: Path
+) -> None:
+    record(records, "c", SAID["c"][:3])
+    asked = settings(questions, records, k=4)
+    rollouts = forecast(asked, tmp_path / "out").rollouts
+    assert rollouts is not None
+    assert rollouts.basis == "at most"
+    build(settings(questions, records, k=1), tmp_path / "out")
+    assert forecast(asked, tmp_path / "out").rollouts == Figure(7.0)
+    (records / "c.jsonl").write_text("no JSON\n")
+    with pytest.raises(BadInput, match="no recorded row can be used"):
+        forecast(
+            settings(questions, records, replay={"root": str(records), "files": ["c.jsonl"]}),
+            tmp_path / "out",
+        )
+
+
+def test_a_pass_with_files_of_its_own_takes_nothing_but_the_root_from_the_builds_records(
+    questions: Path, records: Path
+) -> None:
+    main = {"replay": {"root": str(records), "files": ["a.jsonl"], "name": "ours", "columns": {"id": "qid"}}}
+    panel = {"strong": {"replay": {"files": ["b.jsonl"]}}}
+    asked = settings(questions, records, passes=panel, **main).asking("strong").replay
+    assert (asked.root, asked.name, asked.columns.id) == (str(records), "recorded responses", "id")
 
 
 def test_changed_records_are_other_rollouts(questions: Path, records: Path, tmp_path: Path) -> None:
@@ -135,7 +187,7 @@ def test_in_several_pools_a_row_names_the_pool_too(questions: Path, records: Pat
     two = settings(questions, records, k=1, pool=None, pools=pools)
     record(records, "a", SAID["a"], prefix="second/q")
     report = build(two, tmp_path / "out")
-    assert (report.sampled, report.failed) == (ITEMS, ITEMS)
+    assert (report.sampled, len(report.refused)) == (ITEMS, ITEMS)
     scored = rows_of(tmp_path / "out", "SELECT DISTINCT source FROM ladder")
     assert scored == [("second",)]
 

@@ -64,6 +64,48 @@ def test_a_build_from_bad_input_says_so_in_one_line_and_writes_nothing(
     assert written(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "vllm.args.hf_token",
+        "vllm.args.hf_overrides.API_KEY",
+        "server.extra.api-key",
+        "server.extra.headers.Authorization",
+        "server.extra.client_secret",
+        "passes.blind.vllm.args.hf_token",
+        "passes.blind.server.extra.password",
+    ],
+)
+def test_what_looks_like_a_credential_is_refused_and_never_shown(run: Run, tmp_path: Path, key: str) -> None:
+    line = told(run("build", "digits", "--dry-run", "--out", tmp_path / "out", "--set", f"{key}=s3cr3t-0123"))
+    assert f"{key.rpartition('.')[2]!r} looks like a credential" in line
+    assert "s3cr3t" not in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--rate", "100"], "--rate is for the forecast"),
+        (["--rate", "0"], "--rate is for the forecast"),
+        (["--rate", "100", "--until", "audit"], "--rate is for the forecast"),
+        (["--dry-run", "--rate", "0"], "--rate 0"),
+        (["--dry-run", "--rate", "-1"], "--rate -1"),
+        (["--dry-run", "--until", "audit"], "--dry-run and --until"),
+        (["--dry-run", "--workers", "2"], "--workers"),
+        (["--dry-run", "--shard", "0/2"], "--shard"),
+        (["--dry-run", "--ray", "local"], "--ray"),
+        (["--until", "audit", "--workers", "2"], "--workers"),
+    ],
+)
+def test_options_that_do_nothing_together_are_refused(
+    run: Run, tmp_path: Path, arguments: list[str], expected: str
+) -> None:
+    before = written(tmp_path)
+    assert expected in told(run("build", "digits", "--out", tmp_path / "out", *arguments))
+    assert written(tmp_path) == before
+
+
 def test_a_ladder_is_not_built_over_something_else(run: Run, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("mine")
@@ -204,7 +246,19 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 VERBS = {
-    "build": ["--json", "--model", "--out", "--seed", "--set", "--until"],
+    "build": [
+        "--dry-run",
+        "--json",
+        "--model",
+        "--out",
+        "--rate",
+        "--ray",
+        "--seed",
+        "--set",
+        "--shard",
+        "--until",
+        "--workers",
+    ],
     "sample": ["--json", "--name", "--seed", "--set", "--strategy"],
     "train": ["--json", "--model", "--out", "--recipe", "--seed", "--set"],
     "eval": ["--json", "--model", "--n", "--out", "--part", "--seed", "--set"],

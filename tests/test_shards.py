@@ -4,11 +4,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers import K, digits_overrides, ladder_command, part_rows, rows_of
+from helpers import K, Run, digits_overrides, ladder_command, part_rows, rows_of, told
 
 from ladder.build import Shard
 from ladder.errors import BadInput
 from ladder.identity import share_of
+from ladder.store import Store
 
 TABLE = "SELECT * EXCLUDE (images) FROM ladder ORDER BY position"
 
@@ -45,3 +46,12 @@ def test_shards_at_once_make_the_ladder_that_one_build_makes(
     assert rows_of(out, TABLE) == rows_of(built, TABLE)
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "nothing to do" in again.stdout
+
+
+def test_a_shard_beside_shares_of_another_n_is_refused(ladder: Path, digits_pool: Path, run: Run) -> None:
+    overrides = [f"--set={o}" for o in digits_overrides(digits_pool, sampling__k=K + 1)]
+    before = part_rows(ladder, "rollouts")
+    with Store.open(ladder).sharing("build", 1, 8):
+        line = told(run("build", "digits", "--out", ladder, *overrides, "--shard", "0/2"))
+    assert "in other shares, by `ladder build --shard 1/8`, process" in line
+    assert part_rows(ladder, "rollouts") == before

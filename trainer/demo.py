@@ -42,7 +42,7 @@ def demo(out: Path, seed: int, building: Sequence[str] = (), training: Sequence[
     )
     built = build(settings, ladder)
     clock.lap("build")
-    for tier, count in built.tiers.items():
+    for tier, count in (built.tiers or {}).items():
         say(f"     {tier:<10} {count:>6,} items  {'#' * round(60 * count / built.items)}")
 
     say(

@@ -282,7 +282,12 @@ def verify(
 @app.command(short_help="SQL over a ladder's catalogue.")
 def sql(
     ladder: Annotated[Path, typer.Argument(help="A ladder's directory.")],
-    query: Annotated[str, typer.Argument(help="SQL over the tables ladder, items, rejects, scores, build.")],
+    query: Annotated[
+        str,
+        typer.Argument(
+            help="SQL over the tables ladder, items, rejects, scores, passes, doubts, runs, build."
+        ),
+    ],
     json_: Json = False,
 ) -> None:
     """Example:  ladder sql my-ladder "SELECT tier, count(*), avg(pass_rate) FROM ladder GROUP BY 1"

@@ -76,7 +76,8 @@ class Refused:
     """A request that cannot be sampled, now or later: with all of its samples it leaves.
 
     `reason` is a short code: `too_long` where prompt and answer `need` more positions than the engine has (another limit
-    may hold it), `unencodable` where the prompt is none for this model, `engine_died` where it ended engine after engine.
+    may hold it), `unencodable` where the prompt is none for this model, `not_recorded` where no answer is, `engine_died` where it
+    ended engine after engine.
     """
 
     request_id: str

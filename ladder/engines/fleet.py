@@ -117,6 +117,7 @@ class FleetEngine:
     def __init__(self, crew: Crew, fingerprint: str) -> None:
         self._crew, self._fingerprint = crew, fingerprint
         self.workers = crew.size
+        say(f"  starting {crew.size} engines")
         self.name, self.capacity, self._usual = "", 0, 0
         self.counts: dict[str, int] = {}
         self._past: Counter[str] = Counter()  # counts of members that are gone, and our own

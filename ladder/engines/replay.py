@@ -13,12 +13,12 @@ import re
 import tempfile
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from ladder.digest import fingerprint
-from ladder.engines.base import Completion, Event, Failed, Request
+from ladder.engines.base import Completion, Event, Refused, Request
 from ladder.engines.settings import ReplayColumns, ReplaySettings
 from ladder.errors import BadInput, LadderError
 from ladder.pools.cells import CellError, columns_of, fill, find, text
@@ -79,7 +79,7 @@ def _matching(root: Path, name: str) -> list[Path]:
 
 
 class ReplayEngine:
-    """Answers with what was recorded. What was not fails: missing, as of any engine that gave up.
+    """Answers with what was recorded, and refuses what was not: under the same fingerprint it never will be.
 
     `fingerprint` is that of `replay_fingerprint`. Raises BadInput where not a single row can be used.
     """
@@ -91,7 +91,8 @@ class ReplayEngine:
     def __init__(self, settings: ReplaySettings, fingerprint: str) -> None:
         self._fingerprint = fingerprint
         self._records = _Records(settings)
-        self._waiting: deque[tuple[Request, int, np.ndarray]] = deque()  # with its rows
+        self._waiting: deque[tuple[Request, np.ndarray]] = deque()  # with its rows
+        self._answering = ""  # the id of the request that is, unless it was cancelled
         unusable = self._records.unusable
         self.counts = {"unusable_rows": unusable} if unusable else {}
 
@@ -102,30 +103,50 @@ class ReplayEngine:
 
     def submit(self, request: Request) -> None:
         """Take a request."""
-        rows = self._records.of(_names(request))
-        self._waiting.extend((request, index, rows) for index in request.indices)
+        self._waiting.append((request, self._records.of(_names(request))))
 
     def completed(self) -> Iterator[Event]:
         """The samples of all requests, in order. Raises LadderError where a file changed meanwhile."""
         while self._waiting:
-            yield self._event(*self._waiting.popleft())
+            yield from self._events(*self._waiting.popleft())
+
+    def recorded(self, item_id: str, source_id: str, indices: Sequence[int]) -> int:
+        """How many of an item's samples there are, whether or not they are text."""
+        rows = len(self._records.of({item_id, source_id} - {""}))
+        return sum(index < rows for index in indices)
 
     def cancel(self, request_id: str) -> None:
         """Forget a request's unfinished samples."""
         self._waiting = deque(one for one in self._waiting if one[0].id != request_id)
+        self._answering = "" if self._answering == request_id else self._answering
 
     def close(self) -> None:
         """Let go of the records."""
         self._waiting.clear()
         self._records.close()
 
-    def _event(self, request: Request, index: int, rows: np.ndarray) -> Event:
+    def _events(self, request: Request, rows: np.ndarray) -> Iterator[Event]:
+        """A request's samples, and last of all the refusal of those that are not there."""
+        missing = []
+        self._answering = request.id
+        for index in request.indices:
+            if not self._answering:
+                return
+            found = self._records.read(int(rows[index]), _names(request)) if index < len(rows) else None
+            if found is None:
+                missing.append(index)
+            else:
+                yield self._completion(request, index, found)
+        if missing:
+            yield Refused(request.id, tuple(missing), "not_recorded", self._lacking(request, len(rows)))
+
+    def _lacking(self, request: Request, recorded: int) -> str:
         item = request.source_id or request.id
-        if index >= len(rows):
-            return Failed(request.id, index, f"{len(rows) or 'no'} recorded responses of item {item}")
-        found = self._records.read(int(rows[index]), _names(request))
-        if found is None:
-            return Failed(request.id, index, f"recorded response {index} of item {item} is no text")
+        if recorded:
+            return f"{recorded} responses of item {item} are recorded, more or other ones were wanted"
+        return f"no response of item {item} is recorded; the first that is, is of {self._records.first_id!r}"
+
+    def _completion(self, request: Request, index: int, found: _Response) -> Completion:
         return Completion(
             request.id,
             index,
@@ -162,6 +183,7 @@ class _Records:
         self._copy: IO[bytes] | None = None
         self._last: tuple[tuple[int, int], Row] = ((-1, -1), {})
         self.rows = self.unusable = self._texts = 0
+        self.first_id = ""
         self._first = ""  # why the first unusable row is
         try:
             self._read_all()
@@ -259,6 +281,7 @@ class _Records:
         name = _cell(row, self._columns.id)
         if not name:
             return f"no {self._columns.id!r} among {', '.join(map(str, row))[:200]}"
+        self.first_id = self.first_id or name
         responses = [_as_text(one) for one in _flat(find(row, self._columns.response))]
         if start is None:
             file, start = -1, self._copied(name, responses, row)

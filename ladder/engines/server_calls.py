@@ -336,7 +336,8 @@ class Caller:
         said = f"HTTP {rejection.status}: {rejection.complaint}"
         if rejection.status == 404:
             raise BadInput(
-                f"the server at {self._url} has no /chat/completions for model {self._model!r} ({said})"
+                f"the server at {self._url} has no /chat/completions for model {self._model!r} ({said}); server.url "
+                "is what comes before that, as in http://host:8000/v1"
             )
         if (need := too_long(rejection.complaint)) is not None:
             self._refuse(call, "too_long", said, max(need, (self.dialect.limit or 0) + 1))

@@ -50,6 +50,7 @@ _NEUTRAL = {
 _EXTENSIONS = {"vllm": {"top_k": 0} | _NEUTRAL, "sglang": {"top_k": -1} | _NEUTRAL}
 _BAN = -100.0  # the least that servers take: a chance of e^-100
 _LONGEST_MESSAGE = 300
+_SECRET = 8  # characters: shorter keys are none, such as "EMPTY"
 _HUGE = 1e30  # a log-prob this far from 0 is no number
 _TOO_LONG = re.compile(
     r"context.length|context.window|maximum (model|input|prompt|sequence) length|maximum.{0,20}\btokens\b.*requested|too many tokens|prompt is too long",
@@ -299,8 +300,8 @@ def complaint_of(body: bytes, hide: str) -> tuple[str, list[str]]:
 
 
 def cleaned(text: str, hide: str) -> str:
-    """One short printable line of a server's words, without the text `hide`."""
-    text = text.replace(hide, "***") if hide else text
+    """One short printable line of a server's words, without the text `hide`, unless that is as short as a word."""
+    text = text.replace(hide, "***") if len(hide) >= _SECRET else text
     line = "".join(c if c.isprintable() else " " for c in text)
     line = " ".join(line.split())
     return line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]}..."

@@ -33,7 +33,7 @@ class TransformersSettings(Settings):
     cache_gib: PositiveFloat | None = None
 
 
-_SECRET = re.compile(r"(?i)token$|api_?key|secret|password|authorization")
+_SECRET = re.compile(r"(?i)token$|api[-_]?key|secret|password|authorization")
 
 
 def _without_secrets(values: dict[str, Any]) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def _without_secrets(values: dict[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         if _SECRET.search(name) and isinstance(value, str):
             raise ValueError(
-                f"{name} looks like a credential, and settings are stored; use an environment variable"
+                f"{name!r} looks like a credential, and settings are stored; use an environment variable"
             )
         if isinstance(value, dict):
             _without_secrets(value)

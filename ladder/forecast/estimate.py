@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ladder.engines import choose_engine, position_limit
+from ladder.engines.replay import ReplayEngine
 from ladder.errors import BadInput
 from ladder.forecast.figures import Figure, Forecast, PassForecast, Prompts, total, worst
 from ladder.forecast.footprint import Footprint, footprint_of
@@ -83,6 +84,9 @@ def _free(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
+_Wanted = tuple[Item, list[int]]  # with the indices of the samples
+
+
 @dataclass(frozen=True)
 class _Estimate:
     """What is known of a build: its items, if they are imported, else about how many they are."""
@@ -99,8 +103,8 @@ class _Estimate:
         engine = choose_engine(each.settings.engine)
         own, all_ = response_lengths(self.store, each.view)
         rollouts, wanted = self._wanted(each)
-        if engine == "replay" and rollouts is not None and rollouts.value:
-            rollouts = replace(rollouts, basis="at most", source="as many as are recorded")
+        if engine == "replay":
+            rollouts = self._recorded(each, rollouts, wanted)
         tokens_each = _tokens_each(each, own, all_)
         tokens = None if rollouts is None else rollouts.times(tokens_each)
         rate = self._rate(engine, each)
@@ -120,8 +124,8 @@ class _Estimate:
             footprint=_footprint(engine, each),
         )
 
-    def _wanted(self, each: Pass) -> tuple[Figure | None, list[Item]]:
-        """The rollouts that a pass would sample, and the items that it would ask for them, as far as they are known."""
+    def _wanted(self, each: Pass) -> tuple[Figure | None, list[_Wanted]]:
+        """The rollouts that a pass would sample, and what it would ask of which item, as far as that is known."""
         if self.items is None:
             return self._of_rows(each), []
         golds = {item_id: gold_digest(item) for item_id, item in self.items.items()}
@@ -129,12 +133,26 @@ class _Estimate:
         if each.tiers is not None:
             golds, share = self._in_tiers(each.tiers, golds)
         plan = each.plan(self.store, golds)
-        wanted = [self.items[item_id] for item_id, _ in plan.missing()]
+        wanted = [(self.items[item_id], indices) for item_id, indices in plan.missing()]
         expected = expected_samples(plan.states(), each.rule)
         if expected.low == expected.high:
             return Figure(expected.mean).times(share), wanted
         rollouts = Figure(expected.mean, "about", "", expected.low, expected.high)
         return rollouts.times(share), wanted
+
+    def _recorded(self, each: Pass, rollouts: Figure | None, wanted: Sequence[_Wanted]) -> Figure | None:
+        """Those of the wanted rollouts that are recorded. The records are read, as a build would: raises BadInput where
+        none of them can be used."""
+        engine = ReplayEngine(each.settings.replay, each.model.fingerprint)
+        try:
+            if self.items is None or rollouts is None or rollouts.basis != "exact":
+                return (
+                    None if rollouts is None else replace(rollouts, basis="at most", source="as are recorded")
+                )
+            of = each.asked.source_id
+            return Figure(sum(engine.recorded(item.id, of(item), indices) for item, indices in wanted))
+        finally:
+            engine.close()
 
     def _of_rows(self, each: Pass) -> Figure | None:
         """The rollouts of a pool that is not imported: those of its rows, as if none was stored."""
@@ -165,14 +183,14 @@ class _Estimate:
         runs = "1 run" if speed.runs == 1 else f"{speed.runs} runs"
         return Figure(speed.tokens, "about", f"measured in {runs} here")
 
-    def _prompts(self, each: Pass, wanted: Sequence[Item]) -> Prompts | None:
+    def _prompts(self, each: Pass, wanted: Sequence[_Wanted]) -> Prompts | None:
         """Encodes some of the items, evenly over all."""
         encoder = each.model.encoder
         some = wanted[:: max(1, -(-len(wanted) // _ENCODED))]
         if encoder is None or not some:
             return None
         lengths = []
-        for item in some:
+        for item, _ in some:
             try:
                 prompt = each.asked.request(self.store, item, [0]).prompt
                 lengths.append(len(prompt.encoded(encoder).prompt_ids))

@@ -19,7 +19,8 @@ def told(forecast: Forecast) -> str:
         _line("items", f"{_UNKNOWN}: the data set does not say" if items is None else _figure(items))
     )
     for each in forecast.passes:
-        lines.append(f"  pass {each.name}: {each.asked} rollouts per item by {each.model} on {each.engine}")
+        where = "server, which was not asked" if each.engine == "server" else each.engine
+        lines.append(f"  pass {each.name}: {each.asked} rollouts per item by {each.model} on {where}")
         lines += [f"  {line}" for line in _pass_lines(each)]
     if len(forecast.passes) > 1:
         lines.append("  all passes")
@@ -36,6 +37,9 @@ def _pass_lines(each: PassForecast) -> Iterator[str]:
         yield _line("rollouts", f"nothing to sample{stored}")
         return
     yield _line("rollouts", f"{_figure(each.rollouts)}{stored}")
+    if each.engine == "replay":
+        yield _line("cost", "none: nothing is sampled")
+        return
     yield _line("tokens", f"{_figure(each.tokens)}: {_figure(each.tokens_each)} per rollout")
     if each.prompts is not None:
         yield _line("prompts", _prompts(each.prompts))

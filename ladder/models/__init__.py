@@ -76,7 +76,10 @@ def load_model(model_dir: Path, *, dtype: str, device: str) -> Any:
     if loading["missing_keys"]:  # transformers would draw them at random and only warn
         missing = sorted(loading["missing_keys"])
         raise BadInput(f"the model in {model_dir} lacks {len(missing)} of its weights, such as {missing[0]}")
-    return model.to(device).eval()
+    try:
+        return model.to(device).eval()
+    except (AssertionError, RuntimeError) as error:
+        raise BadInput(f"model.device = {device!r} cannot take the model: {error}") from None
 
 
 def _fetch(name: str) -> Path:

@@ -49,8 +49,12 @@ class Asked:
             sampling=self.sampling,
             indices=tuple(indices),
             seeds=tuple(first + j for j in indices),
-            source_id=f"{item.source}/{item.source_id}" if self.several else item.source_id,
+            source_id=self.source_id(item),
         )
+
+    def source_id(self, item: Item) -> str:
+        """What recorded answers may call an item."""
+        return f"{item.source}/{item.source_id}" if self.several else item.source_id
 
     def text(self, completion: Completion) -> str:
         """A response as text."""

@@ -57,7 +57,7 @@ class Recorder:
         self._verdicts = Writer(
             store.verdicts, first=self._rollouts
         )  # no verdict on disk without its rollout
-        self._refusals = Writer(store.refusals)
+        self._refusals = Writer(store.refusals, first=self._rollouts)  # a refused item is not asked again
         self._judging: dict[RolloutKey, _Judged] = {}  # what the verifier has
         self._golds = {item.id: gold_digest(item) for item in items.values()}
         self.report = report or SamplingReport()

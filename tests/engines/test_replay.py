@@ -11,7 +11,7 @@ import pytest
 
 from ladder.config import validate
 from ladder.encode import Prompt
-from ladder.engines.base import Completion, Event, Failed, Request, Sampling, drive
+from ladder.engines.base import Completion, Event, Refused, Request, Sampling, drive
 from ladder.engines.replay import ReplayEngine, recorded_files, replay_fingerprint
 from ladder.engines.settings import ReplaySettings
 from ladder.errors import BadInput, LadderError
@@ -93,13 +93,15 @@ def test_a_row_may_name_its_item_by_ladders_id_or_by_the_one_upstream(tmp_path: 
     assert texts(engine(tmp_path), "ladder-id", 1) == ["second"]
 
 
-def test_a_sample_that_was_not_recorded_fails(tmp_path: Path) -> None:
+def test_samples_that_were_not_recorded_are_refused_after_those_that_were(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", said("1", "x"))
     chosen = engine(tmp_path)
-    first, second = events(chosen, "1", 2)
+    first, rest = events(chosen, "1", 3)
     assert isinstance(first, Completion)
-    assert second == Failed("ladder-id", 1, "1 recorded responses of item 1")
-    assert events(chosen, "2", 1) == [Failed("ladder-id", 0, "no recorded responses of item 2")]
+    few = "1 responses of item 1 are recorded, more or other ones were wanted"
+    assert rest == Refused("ladder-id", (1, 2), "not_recorded", few)
+    none = "no response of item 2 is recorded; the first that is, is of '1'"
+    assert events(chosen, "2", 1) == [Refused("ladder-id", (0,), "not_recorded", none)]
 
 
 def test_a_response_that_is_no_text_keeps_its_place_and_a_number_is_one(
@@ -109,10 +111,11 @@ def test_a_response_that_is_no_text_keeps_its_place_and_a_number_is_one(
     write(tmp_path / "a.jsonl", *(said("1", response) for response in responses))
     chosen = engine(tmp_path)
     found = events(chosen, "1", len(responses))
-    assert [one.text if isinstance(one, Completion) else None for one in found] == [
-        "x", None, None, "4", "0.5", "true", None, "y"
-    ]  # fmt: skip
-    assert found[1] == Failed("ladder-id", 1, "recorded response 1 of item 1 is no text")
+    *said_, rest = found
+    kept = {one.index: one.text for one in said_ if isinstance(one, Completion)}
+    assert kept == {0: "x", 3: "4", 4: "0.5", 5: "true", 7: "y"}
+    assert isinstance(rest, Refused)
+    assert rest.indices == (1, 2, 6)
     assert chosen.counts == {"unusable_rows": 3}
     told = "3 of 8 recorded rows cannot be used: a.jsonl, row 2: no text in 'response'"
     assert told in capfd.readouterr().err
@@ -332,4 +335,4 @@ def test_driven_as_any_engine_it_answers_all_that_was_recorded(tmp_path: Path) -
     requests = (request(str(i), 5, f"item {i}") for i in range(300))
     found = {(c.request_id, c.index): c.text for c in drive(engine(tmp_path), requests, failed.append)}
     assert found == {(f"item {i}", j): f"{i} {j}" for i in range(300) for j in range(4)}
-    assert {(one.request_id, one.index) for one in failed} == {(f"item {i}", 4) for i in range(300)}
+    assert {(one.request_id, one.indices) for one in failed} == {(f"item {i}", (4,)) for i in range(300)}

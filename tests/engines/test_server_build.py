@@ -153,3 +153,63 @@ def test_killed_a_build_on_a_server_goes_on_with_what_is_missing(
         done = run_ladder(*pipeline(server), "--json")
     assert json.loads(done.stdout)["sampled"] == ITEMS * K - kept
     assert_complete(out)
+
+
+def test_where_a_further_pass_has_no_server_the_ladder_is_there_and_the_same_command_completes_it(
+    pipeline: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with BadServer() as server, BadServer(models=("other",)) as second:
+        second.stop()
+        own = {"model__name": "other", "server__url": second.url, "server__patience": 0.8}
+        command = pipeline(server, **{f"passes__panel__{key}": value for key, value in own.items()})
+        broken = run_ladder(*command)
+        assert broken.returncode == 1
+        assert "Traceback" not in broken.stderr
+        assert second.url in broken.stderr.splitlines()[-1]
+        assert_complete(out)
+        assert (out / "README.md").is_file()
+        assert rows_of(out, "SELECT DISTINCT panel_rate FROM ladder") == [(None,)]
+        asked = len(server.bodies)
+        second.start()
+        done = run_ladder(*command, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["sampled"] == ITEMS * K
+    assert len(server.bodies) == asked
+    assert rows_of(out, "SELECT n, count(*) FROM passes GROUP BY 1") == [(K, ITEMS)]
+
+
+def test_a_pass_with_a_model_of_its_own_does_not_ask_for_that_of_the_build(
+    pipeline: Callable[..., list[str]],
+) -> None:
+    with BadServer(models=("served", "other")) as server:
+        done = run_ladder(*pipeline(server, server__model="served", passes__panel__model__name="other"))
+    assert done.returncode == 0, done.stderr
+    asked = [body["model"] for body in server.bodies]
+    assert (asked.count("served"), asked.count("other")) == (ITEMS, ITEMS)
+
+
+def test_what_a_server_refuses_is_counted_alike_each_time_and_only_its_length_is_asked_about_again(
+    pipeline: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    def answer(body: Body) -> tuple[int, Any]:
+        seen = json.dumps(body["messages"])
+        if "image_url" in seen:
+            return 400, {"error": {"message": "cannot identify the image"}}
+        if "What is 3 + 1?" in seen:
+            return 400, {"error": {"message": "This model's maximum context length is 3 tokens"}}
+        return answers(body)
+
+    with BadServer(answer=answer) as server:
+        first = run_ladder(*pipeline(server), "--json")
+        asked = len(server.bodies)
+        again = run_ladder(*pipeline(server), "--json")
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    one, two = json.loads(first.stdout), json.loads(again.stdout)
+    assert (one["sampled"], two["sampled"]) == ((ITEMS - 2) * K, 0)
+    (longer,) = server.bodies[asked:]  # only the server knows its limit, which may be another by now
+    assert "What is 3 + 1?" in json.dumps(longer["messages"])
+    assert one["refused"] == two["refused"]
+    assert one["rejects"] == two["rejects"]
+    reasons = rows_of(tmp_path / "out", "SELECT reason FROM rejects WHERE stage = 'sampling' ORDER BY 1")
+    assert reasons == [("too_long",), ("unencodable",)]

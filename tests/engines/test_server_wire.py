@@ -139,7 +139,7 @@ def test_a_complaint_about_an_image_is_told_from_others() -> None:
 @pytest.mark.parametrize(
     ("body", "message", "named"),
     [
-        ({"error": {"message": "no sk-1 here", "param": "seed"}}, "no *** here", ["seed"]),
+        ({"error": {"message": "no sk-12345 here", "param": "seed"}}, "no *** here", ["seed"]),
         ({"error": "plain"}, "plain", []),
         ({"message": "older"}, "older", []),
         ({"detail": "one\nline"}, "one line", []),
@@ -147,7 +147,12 @@ def test_a_complaint_about_an_image_is_told_from_others() -> None:
     ],
 )
 def test_a_complaint_is_one_line_without_the_key(body: object, message: str, named: list[str]) -> None:
-    assert complaint_of(json.dumps(body).encode(), "sk-1") == (message, named)
+    assert complaint_of(json.dumps(body).encode(), "sk-12345") == (message, named)
+
+
+def test_a_key_that_is_an_ordinary_word_is_left_in_a_complaint() -> None:
+    body = json.dumps({"message": "a bad key"}).encode()
+    assert complaint_of(body, "bad") == ("a bad key", [])
 
 
 def test_what_is_refused_is_learnt_once_and_other_complaints_are_not() -> None:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
 
+from ladder.config import validate
 from ladder.digest import digest
 from ladder.encode import Encoded, Encoder, Prompt, image_inputs
-from ladder.engines import cpu_vllm
+from ladder.engines import cpu_vllm, model_of
 from ladder.engines.base import Completion, Event, Failed, Request, Sampling, drive
 from ladder.engines.sampling import distribution
-from ladder.engines.settings import VllmSettings
+from ladder.engines.settings import EngineSettings, VllmSettings
 from ladder.engines.transformers import TransformersEngine
 from ladder.engines.vllm import VllmEngine
 from ladder.errors import BadInput, LadderError
@@ -410,3 +413,56 @@ def test_nothing_is_changed_next_to_a_cuda_torch(monkeypatch):
     monkeypatch.delitem(sys.modules, "torchaudio", raising=False)
     cpu_vllm.register()
     assert "torchaudio" not in sys.modules
+
+
+def _fingerprint(engine: str, **args: object) -> str:
+    return model_of(validate(EngineSettings, {"engine": engine, "vllm": {"args": args}})).fingerprint
+
+
+@pytest.mark.parametrize(
+    "args", [{"quantization": "fp8"}, {"hf_overrides": {"rope_theta": 1.0}}, {"kv_cache_dtype": "fp8"}]
+)
+def test_arguments_that_change_what_is_answered_make_another_model(args):
+    plain = _fingerprint("vllm")
+    assert _fingerprint("vllm", **args) != plain
+    assert _fingerprint("transformers", **args) == _fingerprint("transformers") == plain
+
+
+def test_arguments_that_change_only_how_it_runs_leave_the_model_what_it_is():
+    assert _fingerprint("vllm", max_model_len=256, max_num_seqs=4) == _fingerprint("vllm")
+
+
+_OWN_PROCESS = """
+import sys, time
+from ladder.encode import Encoder
+from ladder.engines.settings import VllmSettings
+from ladder.engines.vllm import VllmEngine
+from ladder.models import resolve_model
+if __name__ == "__main__":
+    folder = resolve_model("digits")
+    settings = VllmSettings(args={"max_model_len": 256, "max_num_seqs": 2})
+    encoder = Encoder(folder, min_pixels=3136, max_pixels=16_384)
+    engine = VllmEngine(folder, encoder, "weights", dtype="float32", settings=settings)
+    print("started", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_process_of_the_engine_ends_with_a_killed_build(tmp_path):
+    (tmp_path / "own.py").write_text(_OWN_PROCESS)
+    command = [sys.executable, str(tmp_path / "own.py")]
+    environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    while process.stdout.readline() not in ("started\n", ""):
+        pass
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    _, left = psutil.wait_procs(started, timeout=10)
+    for each in left:
+        each.kill()
+    assert len(started) > 0
+    assert left == []

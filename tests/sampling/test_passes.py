@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import K, digits_overrides, digits_settings, part_rows, rows_of
+from helpers import K, Run, digits_overrides, digits_settings, part_rows, rows_of, told
 
 from ladder.build import build
 from ladder.config import load, shipped
-from ladder.errors import BadInput
+from ladder.errors import BadInput, LadderError
 from ladder.models import resolve_model
 from ladder.rejudge import rejudge
 from ladder.settings import BuildSettings
@@ -137,7 +137,7 @@ def test_judged_again_all_passes_keep_their_place(asked: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("passes.main.sampling.k=2", "passes.main: the name becomes a column"),
+        ("passes.main.sampling.k=2", "passes.main: the name is taken"),
         ('passes."a-b".sampling.k=2', "the name becomes a column"),
         ("passes.blind.sampling.kk=2", "unknown key 'passes.blind.sampling.kk', did you mean"),
         ('passes.blind.tiers=["hrad"]', "there is no tier 'hrad'"),
@@ -148,6 +148,36 @@ def test_a_pass_that_cannot_be_is_told_before_anything_runs(override: str, messa
         load(BuildSettings, shipped("pipelines", "digits"), [override])
 
 
+def command(pool: Path, out: Path, *more: str) -> list[str]:
+    return ["build", "digits", "--out", str(out), *(f"--set={o}" for o in (*digits_overrides(pool), *more))]
+
+
+def test_a_pass_may_be_named_like_a_word_of_sql(ladder: Path, digits_pool: Path, run: Run) -> None:
+    more = ["passes.order.sampling.k=1", "passes.order.prompt.template=brief-direct"]
+    code, _, err = run(*command(digits_pool, ladder, *more))
+    assert code == 0, err
+    assert {rate for (rate,) in rows_of(ladder, "SELECT order_rate FROM ladder")} <= {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("more", "names"),
+    [
+        (["passes.again.sampling.k=2"], ["passes.again", "main"]),
+        (
+            [f"passes.{name}.prompt.template=brief-direct" for name in ("first", "second")],
+            ["passes.second", "first"],
+        ),
+        (["passes.blind.sampling.k=1", "passes.Blind.sampling.k=2"], ["equal but for case"]),
+    ],
+)
+def test_passes_that_cannot_be_told_apart_are_refused(
+    tmp_path: Path, digits_pool: Path, run: Run, more: list[str], names: list[str]
+) -> None:
+    line = told(run(*command(digits_pool, tmp_path / "out", *more)))
+    assert all(name in line for name in names), line
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_an_engine_refuses_is_a_reject_that_costs_nothing_again(
     tmp_path: Path, digits_pool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,16 +186,17 @@ def test_what_an_engine_refuses_is_a_reject_that_costs_nothing_again(
         shipped("pipelines", "digits"),
         digits_overrides(digits_pool, sampling__max_tokens=10**6),
     )
-    report = build(long, tmp_path / "out")
+    scoreless = "none of the items could be scored: prompt and answer need"
+    with pytest.raises(LadderError, match=scoreless):
+        build(long, tmp_path / "out")
     (items,) = rows_of(tmp_path / "out", "SELECT count(*) FROM items")[0]
-    assert (report.sampled, len(report.refused)) == (0, items)
     reasons = rows_of(
         tmp_path / "out", "SELECT stage, reason, source, count(*) FROM rejects GROUP BY ALL ORDER BY ALL"
     )
     assert ("sampling", "too_long", "digits", items) in reasons
     monkeypatch.setattr("ladder.build.create_engine", lambda *_: pytest.fail("no model is needed"))
-    again = build(long, tmp_path / "out")
-    assert (again.new, len(again.refused)) == (False, items)
+    with pytest.raises(LadderError, match=scoreless):
+        build(long, tmp_path / "out")
 
 
 def test_adaptive_a_build_asks_more_of_some_items_and_ends_where_a_killed_one_does(

@@ -128,6 +128,21 @@ def test_a_large_buffer_is_written_at_once(tmp_path: Path) -> None:
     until(lambda: len(values(found)) == 2)
 
 
+def test_rows_are_written_after_a_merge_that_failed(tmp_path: Path) -> None:
+    found = log(tmp_path)
+    writer = Writer(found, seconds=0.0)
+    for a in range(parts.FAN_IN - 1):
+        writer.add(row(a))
+        until(lambda a=a: len(found.paths()) > a)  # type: ignore[misc]
+    broken, *_ = found.paths()
+    pq.write_table(pa.table({"a": ["no number"], "b": ["0"]}), broken)
+    for a in range(parts.FAN_IN):
+        writer.add(row(100 + a))
+        until(lambda a=a: len(found.paths()) > parts.FAN_IN + a - 1)  # type: ignore[misc]
+    broken.unlink()
+    assert values(found) == [*range(1, parts.FAN_IN - 1), *range(100, 100 + parts.FAN_IN)]
+
+
 def test_what_is_left_is_written_at_the_end(tmp_path: Path) -> None:
     found = log(tmp_path)
     writer = Writer(found, seconds=float("inf"))

@@ -1,0 +1,48 @@
+"""What the process promises of signals, in processes of their own."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+# On one thread, because DuckDB waits for those that are not the caller's before it ends an interrupted query.
+QUERY = """
+import duckdb
+from ladder.runtime import terminable
+connection = duckdb.connect(config={"threads": 1})
+try:
+    with terminable():
+        print("asking", flush=True)
+        connection.execute("SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b").fetchall()
+except BaseException as error:
+    print(type(error).__name__)
+"""
+ITS_OWN = """
+from ladder.runtime import terminable
+try:
+    with terminable():
+        raise RuntimeError("this was interrupted")
+except RuntimeError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_a_query_that_is_told_to_stop_ends_as_an_interrupt(sign: signal.Signals) -> None:
+    process = subprocess.Popen([sys.executable, "-c", QUERY], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "asking\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)  # it is at work by now
+        process.send_signal(sign)
+        out, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert out == "KeyboardInterrupt\n"
+
+
+def test_an_error_that_no_signal_made_stays_what_it_is() -> None:
+    done = subprocess.run([sys.executable, "-c", ITS_OWN], capture_output=True, text=True, check=True)
+    assert done.stdout == "this was interrupted\n"
