@@ -8,7 +8,6 @@ left as they are. Leaves out whatever else an installation may lack.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -17,7 +16,6 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
-from multiprocessing.connection import wait
 from types import ModuleType
 
 _UNUSED = ("torchaudio", "torchcodec")
@@ -35,13 +33,17 @@ def plugin() -> None:
     It is `register`, and lets a process of vLLM's own end with the one that started it: a killed build would leave its
     engine behind otherwise, with the GPU's memory.
     """
-    if (parent := multiprocessing.parent_process()) is not None and not _watching:
+    from multiprocessing import parent_process  # here: importing `ladder` imports this module
+
+    if (parent := parent_process()) is not None and not _watching:
         _watching.append(threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True))
         _watching[0].start()
     register()
 
 
 def _end_with(sentinel: int) -> None:
+    from multiprocessing.connection import wait
+
     wait([sentinel])
     os.kill(os.getpid(), signal.SIGKILL)
 

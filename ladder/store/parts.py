@@ -404,7 +404,9 @@ def write_text(text: str, path: Path) -> Path:
 
 def _write(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
     """Write beside, fsync, rename."""
-    part = path.with_name(f".{path.name}.tmp")
+    part = path.with_name(
+        f".{path.name}.{os.getpid()}.tmp"
+    )  # others may write the same file at the same time
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
