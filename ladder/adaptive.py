@@ -14,7 +14,7 @@ from pydantic import Field, PositiveInt
 
 from ladder.config import Settings
 from ladder.score import JEFFREYS, Beta
-from ladder.tiers import TierSettings
+from ladder.tiers import AnyTiers
 
 
 class AdaptiveSettings(Settings):
@@ -37,13 +37,16 @@ class AdaptiveSettings(Settings):
 class StoppingRule:
     """When an item has samples enough: by dynamic programming over (correct, n) under Jeffreys' prior, solved once.
 
-    `more[n, correct]` samples are to be added; shape [k_max + 1, k_max + 1], 0 where the item is done.
+    `more[n, correct]` samples are to be added; shape [k_max + 1, k_max + 1], 0 where the item is done. Raises ValueError
+    for tiers without fixed cuts.
     """
 
-    def __init__(self, k0: int, settings: AdaptiveSettings, tiers: TierSettings) -> None:
+    def __init__(self, k0: int, settings: AdaptiveSettings, tiers: AnyTiers) -> None:
         settings.check(k0)
         self._k0 = k0
-        self.more = _solve(settings, tiers.cuts)
+        if tiers.fixed_cuts is None:
+            raise ValueError("quantile tiers have no cuts before all is sampled")
+        self.more = _solve(settings, tiers.fixed_cuts)
 
     def wanted(self, correct: int, n: int) -> int:
         """How many samples the item should have in all, after `correct` of `n`: n where that is enough.

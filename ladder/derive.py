@@ -9,10 +9,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from ladder import __version__
+from ladder.config import read_toml
 from ladder.digest import fingerprint
+from ladder.errors import BadInput
 from ladder.publish import outputs_missing, publish
-from ladder.settings import MAIN, BuildSettings
+from ladder.settings import MAIN, BuildSettings, settings_of
 from ladder.store import FORMAT_VERSION, MARKER, Store
 from ladder.store.catalogue import build_catalogue, catalogue, facts_of
 from ladder.store.parts import write_text
@@ -25,22 +29,23 @@ def derive(
     """Derive everything, if what it derives from changed or a part of it is gone; True where it was done. `views` are
     those of the build's passes, by name."""
     state = fingerprint(
-        "state-1",
+        "state-2",
         [
             settings.model_dump(mode="json"),
             {name: vars(view) for name, view in views.items()},
             manifest["number"],
             [p.name for log in (store.rollouts, store.verdicts, store.refusals) for p in log.paths()],
             __version__,
+            FORMAT_VERSION,
         ],
     )
     if facts_of(store).get("state") == state and not outputs_missing(store):
         return False
-    write_text(_build_toml(settings), store.path / MARKER)
+    write_text(_build_toml(settings, views), store.path / MARKER)
     others = {name: view for name, view in views.items() if name != MAIN}
     facts = _facts(settings, views) | {"state": state}
-    build_catalogue(store, views[MAIN], settings.tiers, facts, others)
-    publish(store, settings, manifest)
+    build_catalogue(store, views[MAIN], settings.tiers, facts, others, settings.sampling.k)
+    publish(store, settings)
     return True
 
 
@@ -89,6 +94,21 @@ def tier_counts(store: Store) -> dict[str, int]:
     return dict(rows)
 
 
+def derive_again(store: Store) -> bool:
+    """Derive a ladder from its logs as `build.toml` says that it was derived, without its model or its pools: after the
+    catalogue was deleted, or where the logs came from elsewhere. False where nothing was to be done; raises BadInput
+    where the build did not come to an end, or was one of a Ladder that did not keep what this needs."""
+    settings, manifest = settings_of(store.path), store.import_manifest()
+    stored = read_toml(store.path / MARKER).get("views", {})
+    try:
+        views = TypeAdapter(dict[str, View]).validate_python(stored)
+    except ValidationError as error:
+        raise BadInput(f"{store.path / MARKER}: views: {error.errors()[0]['msg']}") from None
+    if manifest is None or set(views) != {MAIN, *settings.passes}:
+        raise BadInput(f"{store.path} cannot be derived from its logs alone: run `ladder build` again")
+    return derive(settings, store, views, manifest)
+
+
 def no_answer_share(store: Store) -> float:
     """Of the responses that were judged, those that hold no answer."""
     with catalogue(store) as connection:
@@ -96,8 +116,9 @@ def no_answer_share(store: Store) -> float:
     return float(share or 0)
 
 
-def _build_toml(settings: BuildSettings) -> str:
+def _build_toml(settings: BuildSettings, views: Mapping[str, View]) -> str:
     import tomli_w
 
     head = {"format_version": FORMAT_VERSION, "ladder_version": __version__}
-    return tomli_w.dumps(head | {"build": settings.model_dump(mode="json", exclude_none=True)})
+    build = settings.model_dump(mode="json", exclude_none=True)
+    return tomli_w.dumps(head | {"views": {n: vars(v) for n, v in views.items()}, "build": build})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ladder.digest import base_seed, digest
-from ladder.records import Item
+from ladder.records import Item, Reference
 
 
 def item_id(question: str, options: Sequence[str], image_hashes: Sequence[str]) -> str:
@@ -13,7 +13,7 @@ def item_id(question: str, options: Sequence[str], image_hashes: Sequence[str]) 
     return digest("item-1", question, str(len(options)), *options, *image_hashes)[:24]
 
 
-def gold_digest(item: Item) -> str:
+def gold_digest(item: Item | Reference) -> str:
     """Digest of what a response is compared with: a corrected gold is judged anew, without sampling."""
     how = [f"{name}={value}" for name, value in (("tolerance", item.tolerance), ("unit", item.unit)) if value]
     return digest("gold-1", item.gold, item.answer_type, *item.options, *how)[:16]

@@ -214,6 +214,7 @@ def item_schema() -> pa.Schema:
             ("unit", pa.string()),
             ("flags", pa.list_(pa.string())),
             ("meta", pa.string()),
+            ("gold_digest", pa.string()),  # see ladder.identity; null in older parts
         ]
     )
 
@@ -342,7 +343,8 @@ def verdict_schema() -> pa.Schema:
 
 @cache
 def outcome_schema() -> pa.Schema:
-    """Schema of `outcomes/*.parquet`: what training saw of an item, one row per group."""
+    """Schema of `outcomes/*.parquet`: what training saw of an item, one row per group. `draw` counts an item's groups of one
+    step from 0; older parts have none."""
     import pyarrow as pa
 
     return pa.schema(
@@ -354,6 +356,7 @@ def outcome_schema() -> pa.Schema:
             ("n", pa.int32()),
             ("correct", pa.int32()),
             ("mean_tokens", pa.float32()),
+            ("draw", pa.int32()),
         ]
     )
 
@@ -385,7 +388,13 @@ def tier_features() -> Any:
             "p_low": number,
             "p_high": number,
             "difficulty": number,
-            "complexity": number,
+            "complexity": number,  # response tokens: mean, of correct ones, median
+            "correct_tokens": number,
+            "median_tokens": number,
+            "guess_floor": number,  # 1 / options
+            "corrected_rate": number,  # pass_rate beyond guessing
+            "truncation_rate": number,
+            "no_answer_rate": number,
             "n": hf.Value("int32"),
             "correct": hf.Value("int32"),
             "position": hf.Value("int64"),

@@ -85,6 +85,7 @@ def pass_at(n: int, correct: int, j: int) -> float:
     return float(1.0 - np.prod(1.0 - j / np.arange(n - correct + 1, n + 1)))
 
 
-def level(correct: int, n: int) -> int:
-    """The nearest of the paper's nine levels 0/8 ... 8/8 to the observed pass rate, whatever n is; halves go up."""
-    return int(correct * LEVELS * 2 + n) // (2 * n)
+def level(correct: float, n: float) -> int:
+    """The nearest of the paper's nine levels 0/8 ... 8/8 to the observed pass rate, whatever n is; halves go up. Counts may
+    be discounted ones."""
+    return int((correct * LEVELS * 2 + n) // (2 * n))

@@ -15,12 +15,14 @@ from ladder.engines.settings import EngineSettings
 from ladder.errors import BadInput
 from ladder.pools.mapping import ImageSettings
 from ladder.pools.source import PoolSettings
-from ladder.tiers import TierSettings
+from ladder.tiers import AnyTiers, TierSettings
 from ladder.verify.policy import Policy
 from ladder.verify.pool import VerifierPool
 
 #: The pass that the ladder is scored by; its settings are the build's own.
 MAIN = "main"
+#: Names that no further pass can have: NAME_rate and NAME_gain are columns of the ladder.
+_TAKEN = {MAIN, "pass", "corrected", "truncation", "no_answer", "panel"}
 
 
 class PromptSettings(Settings):
@@ -124,7 +126,7 @@ class BuildSettings(AskingSettings):
     audit: AuditSettings = AuditSettings()
     passes: dict[str, PassSettings] = Field(default_factory=dict)
     verify: VerifySettings = VerifySettings()
-    tiers: TierSettings = TierSettings()
+    tiers: AnyTiers = TierSettings()
     card: CardSettings = CardSettings()
     train: TrainingSettings = TrainingSettings()
 
@@ -133,7 +135,7 @@ class BuildSettings(AskingSettings):
         if len({name.lower() for name in self.passes}) < len(self.passes):
             raise ValueError("passes: two names are equal but for case, and SQL does not tell those apart")
         for name, settings in self.passes.items():
-            if name in (MAIN, "pass"):
+            if name.lower() in _TAKEN:
                 raise ValueError(f"passes.{name}: the name is taken; choose another")
             if not name.isidentifier():
                 raise ValueError(
@@ -142,6 +144,16 @@ class BuildSettings(AskingSettings):
             unknown = set(settings.tiers or ()) - set(self.tiers.names)
             if unknown:
                 raise ValueError(f"passes.{name}.tiers: there is no tier {sorted(unknown)[0]!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _adaptive_needs_cuts(self) -> BuildSettings:
+        asking = [self, *self.passes.values()]
+        if self.tiers.fixed_cuts is None and any(each.sampling.adaptive for each in asking):
+            raise ValueError(
+                "sampling.adaptive goes by the tiers' cuts, which quantiles do not have before all is sampled; "
+                "set tiers.by to pass_rate or level"
+            )
         return self
 
     @model_validator(mode="after")
@@ -168,11 +180,11 @@ class BuildSettings(AskingSettings):
         """The pools by name, in order; a single one is called as the build is."""
         return self.pools if self.pool is None else {self.name: self.pool}
 
-    @property
-    def licence(self) -> str:
-        """The pools' licence; "other" where they have several."""
-        licences = {pool.licence for pool in self.sources.values()}
-        return licences.pop() if len(licences) == 1 else "other"
+
+def pipeline_settings(path: Path, overrides: Iterable[str] = ()) -> BuildSettings:
+    """The settings of a pipeline's TOML, or of the `build.toml` of a ladder that is to be built again; raises BadInput."""
+    values = read_toml(path)
+    return validate(BuildSettings, values.get("build", values), overrides, where=str(path))
 
 
 def settings_of(ladder: Path, overrides: Iterable[str] = ()) -> BuildSettings:

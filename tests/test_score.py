@@ -114,3 +114,10 @@ def test_a_level_is_the_nearest_eighth_and_rises_with_correct(pair: tuple[int, i
 
 def test_halves_between_levels_go_up() -> None:
     assert [level(c, 16) for c in (1, 3, 15)] == [1, 2, 8]
+
+
+@given(st.integers(0, 64), st.integers(1, 64), st.sampled_from([0.1, 0.5, 0.9, 0.99]))
+def test_a_level_of_discounted_counts_is_that_of_the_counts(correct: int, n: int, discount: float) -> None:
+    correct = min(correct, n)
+    if (16 * correct + n) % (2 * n):  # a half, which rounding may move
+        assert level(discount * correct, discount * n) == level(correct, n)

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from ladder.audit.checks import Problem, try_gold
 from ladder.audit.texts import exact, signatures
 from ladder.errors import LadderError
+from ladder.identity import gold_digest
 from ladder.images import pixels
 from ladder.images.album import Album, Known
 from ladder.importing.similar import asked
@@ -106,7 +107,7 @@ class Maker:
             problem, undecided = try_gold(found.item, self._policy)
         reason, detail = problem or (None, None)
         row = found.item.row() | _sources(found) | {"phashes": [image.phash for image in found.images]}
-        row |= {"signature": signature.tobytes(), "exact": mark}
+        row |= {"gold_digest": gold_digest(found.item), "signature": signature.tobytes(), "exact": mark}
         row |= {"stage": problem and "audit", "reason": reason, "detail": detail}
         return Draft(row, found.item if undecided else None, undecided)
 

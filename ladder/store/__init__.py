@@ -21,11 +21,13 @@ from ladder.store import locks
 from ladder.store.drafts import draft_schema, placed_schema
 from ladder.store.images import ImageReader
 from ladder.store.locks import Held
-from ladder.store.parts import Log, read_part, write_text
+from ladder.store.parts import Log, write_text
+from ladder.store.tables import row_groups
+from ladder.store.versions import FORMAT_VERSION, MARKER, check_version
 
-FORMAT_VERSION = 1
-MARKER = "build.toml"
 CATALOGUE = "ladder.duckdb"
+
+_ITEMS_READ = 1 << 14  # rows held at once, beside what was asked for
 
 
 class Store:
@@ -72,16 +74,7 @@ class Store:
     @classmethod
     def open(cls, path: Path) -> Store:
         """An existing ladder directory; raises BadInput where it is none, or of a format this version cannot read."""
-        from ladder.config import read_toml
-
-        if not (path / MARKER).is_file():
-            raise BadInput(f"{path} is not a ladder: it has no {MARKER} (`ladder build` makes one)")
-        version = read_toml(path / MARKER).get("format_version")
-        if version != FORMAT_VERSION:
-            raise BadInput(
-                f"{path} has format_version {version}, this Ladder reads {FORMAT_VERSION}; "
-                f"build it again into a new directory from its {MARKER}"
-            )
+        check_version(path)
         return cls(path)
 
     @property
@@ -128,13 +121,16 @@ class Store:
 
     def load_items(self, ids: Sequence[str] | None = None) -> list[Item]:
         """The ladder's items, or those of some ids in that order; raises LadderError for an id that it lacks."""
-        parts = [read_part(p, self.items.schema) for p in self.item_parts()]
-        table = pa.concat_tables(parts) if parts else self.items.schema.empty_table()
-        found = {row["id"]: row for row in table.to_pylist()}
+        wanted = None if ids is None else set(ids)
+        found: dict[str, Item] = {}
+        for table in row_groups(self.item_parts(), self.items.schema, _ITEMS_READ):
+            if wanted is not None:
+                table = table.filter(pa.array([i in wanted for i in table["id"].to_pylist()], pa.bool_()))
+            found |= {row["id"]: Item.from_row(row) for row in table.to_pylist()}
         missing = [i for i in ids or () if i not in found]
         if missing:
             raise LadderError(f"{self.path} has no item {missing[0]} (and {len(missing) - 1} more)")
-        return [Item.from_row(found[i]) for i in (ids if ids is not None else found)]
+        return [found[i] for i in (ids if ids is not None else found)]
 
     @cached_property
     def image_reader(self) -> ImageReader:

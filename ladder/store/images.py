@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -34,6 +35,14 @@ class ImageReader:
             raise LadderError(f"{self._log.folder} has no image {image_hash}")
         path, group, row = self._index[image_hash]
         return self._group(path, group)[row]
+
+    def read_many(self, hashes: Iterable[str]) -> dict[str, bytes]:
+        """Canonical bytes of many images, each row group read at most once; all of them are held."""
+        wanted = dict.fromkeys(hashes)
+        missing = [h for h in wanted if h not in self]
+        if missing:
+            raise LadderError(f"{self._log.folder} has no image {missing[0]}")
+        return {h: self.read(h) for h in sorted(wanted, key=self._index.__getitem__)}
 
     def _group(self, path: Path, group: int) -> list[bytes]:
         key = (path, group)

@@ -32,7 +32,7 @@ FAN_IN = 16  # so many parts of a writer become one: a row of 4,000 parts is wri
 _SMALL_BYTES = (
     2**20
 )  # to compress less than that takes longer than to write it; merging does it once for many
-_HOLDS = b"ladder.holds"  # names of the parts whose rows a part holds
+_HOLDS = b"ladder.holds"  # names of the parts whose rows a part holds, also of those that were merged before
 _STALE_SECONDS = 3600.0  # a temporary file of that age is of a writer that was killed
 
 T = TypeVar("T")
@@ -83,6 +83,12 @@ class Log:
         if columns is None:
             return self.schema
         return pa.schema([self.schema.field(name) for name in columns])
+
+    def held(self, names: set[str]) -> set[str]:
+        """Those of some names of parts, in a copy of this log, whose rows are here in larger parts."""
+        here = {path.name for path in self.paths()}
+        merged = here.union(*(self._holds(name) for name in here if name.endswith(MERGED)))
+        return names & (merged | covered(merged | names)) - here
 
     def _listing(self) -> set[str]:
         return {path.name for path in self.folder.glob(f"{self.prefix}-*.parquet")}
@@ -135,7 +141,7 @@ class Log:
                     writer.write_table(table, self.row_group)
                     rows += batch.num_rows
 
-        path = _write(self.folder / self._names.next(), fill)
+        path = write_file(self.folder / self._names.next(), fill)
         if not rows:
             path.unlink()
         return path if rows else None
@@ -158,7 +164,10 @@ class Log:
         while groups := self._groups():
             for group in groups:
                 names = [path.name for path in group]
-                self._merge(group, merged_name(self.prefix, names[0]), holds=names)
+                earlier = sorted(
+                    {held for name in names if name.endswith(MERGED) for held in self._holds(name)}
+                )
+                self._merge(group, merged_name(self.prefix, names[0]), holds=[*names, *earlier])
         return before - len(self.paths())
 
     def merge_range(self, parts: Sequence[Path], pause: Callable[[], None]) -> Path:
@@ -190,7 +199,7 @@ class Log:
                 if holds:
                     writer.add_key_value_metadata({_HOLDS.decode(): json.dumps(holds)})
 
-        path = _write(self.folder / name, fill)
+        path = write_file(self.folder / name, fill)
         _sync(self.folder)
         self._delete(part.name for part in parts)
         return path
@@ -394,16 +403,16 @@ def write_parquet(
 ) -> Path:
     """Write a Parquet file atomically; raises LadderError (disk full, read-only) and leaves nothing torn."""
     how: dict[str, Any] = {"compression": compression, "use_dictionary": use_dictionary}
-    return _write(path, lambda file: pq.write_table(table, file, row_group_size=row_group, **how))
+    return write_file(path, lambda file: pq.write_table(table, file, row_group_size=row_group, **how))
 
 
 def write_text(text: str, path: Path) -> Path:
     """As write_parquet, for a text file."""
-    return _write(path, lambda file: file.write(text.encode()))
+    return write_file(path, lambda file: file.write(text.encode()))
 
 
-def _write(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
-    """Write beside, fsync, rename."""
+def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
+    """As write_parquet, for whatever `fill` writes: beside, fsynced, renamed."""
     part = path.with_name(
         f".{path.name}.{os.getpid()}.tmp"
     )  # others may write the same file at the same time

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ladder.records import Outcome
 from ladder.store import Store
-from ladder.store.sql import KEYS, View, create_judged, log_sql, named
+from ladder.store.sql import KEYS, View, create_judged, log_sql, named, spilling
 
 if TYPE_CHECKING:
     import duckdb
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 def stored_outcomes(store: Store, view: View, golds: dict[str, str]) -> dict[str, dict[int, Outcome | None]]:
     """Of each item in `golds` (digest by id) what its stored samples below k came to, by index; None: not judged."""
-    import duckdb
-
-    with duckdb.connect() as connection:
+    with spilling(store) as connection:
         create_judged(connection, store, view, golds)
         rows = connection.sql(
             'SELECT item_id, list("index" ORDER BY "index"), list(outcome ORDER BY "index") FROM judged GROUP BY 1'
@@ -32,10 +30,8 @@ def stored_outcomes(store: Store, view: View, golds: dict[str, str]) -> dict[str
 
 def count_unjudged(store: Store, view: View, golds: Mapping[str, str]) -> int:
     """How many rollouts `unjudged_rollouts` will give."""
-    import duckdb
-
-    with duckdb.connect() as connection:
-        create_judged(connection, store, view, dict(golds))
+    with spilling(store) as connection:
+        create_judged(connection, store, view, golds)
         late = "SELECT count(*) FROM judged WHERE coalesce(said, 'timeout') = 'timeout'"
         return int(connection.sql(late).fetchall()[0][0])
 
@@ -48,8 +44,8 @@ def unjudged_rollouts(
     import duckdb
 
     given: set[tuple[str, int]] = set()
-    with duckdb.connect() as connection:
-        create_judged(connection, store, view, dict(golds))
+    with spilling(store) as connection:
+        create_judged(connection, store, view, golds)
         while True:
             parts = store.rollouts.paths()
             try:
@@ -86,20 +82,28 @@ def stored_refusals(store: Store, view: View, limit: int | None) -> dict[str, tu
     would fit in it is left out: it may be asked now."""
     import duckdb
 
-    of = named(view, "prompt", "model", "sampling") | {"limit": limit}
     with duckdb.connect() as connection:
-        rows = store.refusals.read(
-            lambda parts: connection.execute(
-                _REFUSED.format(refusals=log_sql(parts, _REFUSALS)), of
-            ).fetchall()
-        )
+        create_refused(connection, store, view, limit)
+        rows = connection.sql("SELECT * FROM refused ORDER BY id").fetchall()
     return {item_id: (reason, detail) for item_id, reason, detail in rows}
 
 
+def create_refused(
+    connection: duckdb.DuckDBPyConnection, store: Store, view: View, limit: int | None = None
+) -> None:
+    """Make the table `refused` (id, reason, detail) of what `stored_refusals` tells."""
+    of = named(view, "prompt", "model", "sampling") | {"limit": limit}
+    store.refusals.read(
+        lambda parts: connection.execute(_REFUSED.format(refusals=log_sql(parts, _REFUSALS)), of)
+    )
+
+
 _REFUSED = """
-SELECT item_id, arg_max(reason, coalesce(need, -1)), arg_max(detail, coalesce(need, -1)) FROM {refusals}
+CREATE OR REPLACE TEMP TABLE refused AS
+SELECT item_id AS id, arg_max(reason, coalesce(need, -1)) AS reason, arg_max(detail, coalesce(need, -1)) AS detail
+FROM {refusals}
 WHERE prompt = $prompt AND model = $model AND sampling = $sampling AND (need IS NULL OR $limit IS NULL OR need > $limit)
-GROUP BY 1 ORDER BY 1
+GROUP BY 1
 """
 _REFUSALS = (
     "'' AS item_id, '' AS prompt, '' AS model, '' AS sampling, '' AS reason, '' AS detail, 0::BIGINT AS need"

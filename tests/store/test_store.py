@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,13 +11,13 @@ import pytest
 from ladder import records
 from ladder.errors import BadInput, LadderError
 from ladder.records import AnswerType, Image, Item
-from ladder.store import Store
+from ladder.store import FORMAT_VERSION, Store
 from ladder.store.images import ImageReader
 from ladder.store.parts import Log
 
 HOLD = """
 import sys, pathlib
-from ladder.store import Store
+from ladder.store import FORMAT_VERSION, Store
 with Store.open(pathlib.Path(sys.argv[1])).building("build"):
     print("held", flush=True)
     sys.stdin.read()
@@ -51,7 +52,7 @@ def test_what_is_no_ladder_or_of_another_format_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"is not a ladder: it has no build\.toml"):
         Store.open(tmp_path)
     (tmp_path / "build.toml").write_text("format_version = 99\n")
-    with pytest.raises(BadInput, match="format_version 99, this Ladder reads 1"):
+    with pytest.raises(BadInput, match=f"format_version 99, this Ladder reads {FORMAT_VERSION}"):
         Store.open(tmp_path)
 
 
@@ -105,6 +106,20 @@ def test_items_come_by_id_in_the_order_asked_for(tmp_path: Path) -> None:
     assert store.load_items(["c", "a"]) == [item("c"), item("a")]
     with pytest.raises(LadderError, match="no item x"):
         store.load_items(["a", "x"])
+    assert store.load_items(["b", "b"]) == [item("b"), item("b")]
+    assert store.load_items([]) == []
+
+
+def test_items_that_are_not_asked_for_take_no_memory(tmp_path: Path) -> None:
+    store = Store.create(tmp_path)
+    parts = [store.items.append([item(f"{n}-{i}").row() for i in range(5000)]) for n in range(2)]
+    store.finish_import({"items": [part.name for part in parts if part], "rejects": []})
+    tracemalloc.start()
+    try:
+        assert store.load_items(["1-3", "0-7"]) == [item("1-3"), item("0-7")]
+        assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def image(name: str) -> Image:
