@@ -13,6 +13,8 @@ from typing import Any
 
 #: Seeds of one item lie within this span, those of two items in different ones.
 SEED_SPAN_BITS = 20
+#: Keys for shuffling are below 2**63: they fit in a signed 64-bit integer.
+KEY_BITS = 63
 
 
 def digest(name: str, *parts: str | bytes) -> str:
@@ -30,9 +32,17 @@ def fingerprint(name: str, value: Any) -> str:
     return digest(name, json.dumps(value, sort_keys=True, ensure_ascii=False, default=str))[:16]
 
 
-def shuffle_key(seed: int, item_id: str) -> str:
-    """The key by which a seeded shuffle sorts."""
-    return digest("shuffle-1", str(seed), item_id)
+def shuffle_key(seed: int, item_id: str, use: str = "order") -> int:
+    """The key by which a seeded shuffle sorts, uniform below 2**KEY_BITS. Keys of other uses of a seed are independent of it."""
+    text = f"shuffle-2 {use} {seed} {item_id}"
+    return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest(), "little") >> (
+        128 - KEY_BITS
+    )
+
+
+def shuffle_key_sql(seed: int, item_id: str = "id", use: str = "order") -> str:
+    """`shuffle_key` as an SQL expression (BIGINT) over the column `item_id`; DuckDB has md5 and no BLAKE2."""
+    return f"(md5_number(concat('shuffle-2 {use} {seed} ', {item_id})) >> {128 - KEY_BITS})::BIGINT"
 
 
 def base_seed(*parts: str) -> int:

@@ -78,17 +78,17 @@ class SplitOrder:
     def __init__(self, ids: Sequence[str], slots: Sequence[int], seed: int) -> None:
         if not ids:
             raise BadInput("the split has no training items")
-        self._ids, self._slots, self._seed = list(ids), dict(zip(ids, slots, strict=True)), seed
+        self._rows, self._seed = list(zip(slots, ids, strict=True)), seed  # an item may have several rows
         self._drawn = self._observed = self._correct = self._samples = 0
-        self._order, self._epoch = list(ids), 0
+        self._order, self._epoch = self._rows, 0
 
     def next(self) -> Draw:
         """The next item of the order."""
-        epoch, place = divmod(self._drawn, len(self._ids))
+        epoch, place = divmod(self._drawn, len(self._rows))
         if epoch != self._epoch:
             self._order, self._epoch = self._shuffled(epoch), epoch
-        item = self._order[place]
-        draw = Draw(self._drawn, item, epoch, self._slots[item])
+        slot, item = self._order[place]
+        draw = Draw(self._drawn, item, epoch, slot)
         self._drawn += 1
         return draw
 
@@ -114,22 +114,22 @@ class SplitOrder:
             raise BadInput("the checkpoint belongs to another split or seed; start a new run directory")
         self._drawn, self._observed = state["drawn"], state["observed"]
         self._correct, self._samples = state["correct"], state["samples"]
-        self._epoch = (self._drawn - 1) // len(self._ids) if self._drawn else 0
-        self._order = self._shuffled(self._epoch) if self._epoch else list(self._ids)
+        self._epoch = (self._drawn - 1) // len(self._rows) if self._drawn else 0
+        self._order = self._shuffled(self._epoch) if self._epoch else self._rows
 
     def metrics(self) -> dict[str, float]:
         """Draws, and the share of the split seen."""
-        seen = min(1.0, self._drawn / len(self._ids))
-        return {"drawn": self._drawn, "epoch": self._drawn / len(self._ids), "coverage": seen}
+        seen = min(1.0, self._drawn / len(self._rows))
+        return {"drawn": self._drawn, "epoch": self._drawn / len(self._rows), "coverage": seen}
 
-    def _shuffled(self, epoch: int) -> list[str]:
+    def _shuffled(self, epoch: int) -> list[tuple[int, str]]:
         mixed = self._seed * 1_000_003 + epoch
-        return sorted(self._ids, key=lambda i: (self._slots[i], shuffle_key(mixed, i)))
+        return sorted(self._rows, key=lambda row: (row[0], shuffle_key(mixed, row[1])))
 
     def _mark(self) -> str:
         from ladder.digest import digest
 
-        return digest("split-order", str(self._seed), *self._ids)
+        return digest("split-order", str(self._seed), *(item for _, item in self._rows))
 
 
 class Everything:

@@ -28,6 +28,7 @@ from ladder.splits import Split
 from ladder.store import Store
 
 RESAMPLES = 2000
+_OTHER = 1 << 32  # from a seed that the ladder has used to one that it has not
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,12 @@ class Evaluation:
 def evaluate(
     split: Split, rows: Sequence[dict[str, Any]], model: str, settings: BuildSettings, n: int, seed: int
 ) -> Evaluation:
-    """Sample n responses and a greedy one for each row of a split, as the ladder was built, and judge them."""
+    """Sample n responses and a greedy one for each item of a split, as the ladder was built, and judge them.
+
+    The responses are fresh whatever the seed: those that put an item in its tier would show a change where there is none,
+    for an item is in an end tier partly by luck (regression to the mean).
+    """
+    rows = list({row["id"]: row for row in rows}.values())
     if not rows:
         raise BadInput(f"{split.path} has no items to evaluate on")
     quiet()
@@ -95,10 +101,11 @@ def evaluate(
     engine = create_engine(asking, source)
     items = {item.id: item for item in store.load_items([row["id"] for row in rows])}
     sampling = Sampling(settings.sampling.temperature or 1.0, settings.sampling.max_tokens)
-    asked = Asked(source.encoder, template(settings.prompt.template), sampling, seed)
+    fresh = seed if seed != settings.sampling.seed else seed + _OTHER
+    asked = Asked(source.encoder, template(settings.prompt.template), sampling, fresh)
     try:
         sampled = _judged(store, items, asked, n, engine, settings.verify, "evaluating")
-        greedy = Asked(source.encoder, asked.template, Sampling(0.0, sampling.max_tokens), seed)
+        greedy = Asked(source.encoder, asked.template, Sampling(0.0, sampling.max_tokens), fresh)
         best = _judged(store, items, greedy, 1, engine, settings.verify, "greedy")
     finally:
         engine.close()

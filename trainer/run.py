@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +189,7 @@ def _save(world: _World, learner: Learner, step: int) -> None:
 
 def _write_outcomes(world: _World, groups: list[JudgedGroup], step: int, model: str) -> None:
     """The step's outcomes go back to the ladder: how difficulty moves while the policy learns."""
+    draws: defaultdict[str, Iterator[int]] = defaultdict(count)
     rows = [
         {
             "run": world.run,
@@ -196,6 +199,7 @@ def _write_outcomes(world: _World, groups: list[JudgedGroup], step: int, model: 
             "n": g.outcome.n,
             "correct": g.outcome.correct,
             "mean_tokens": g.outcome.mean_tokens,
+            "draw": next(draws[g.item.id]),
         }
         for g in groups
     ]

@@ -38,7 +38,7 @@ _ROWS = 4  # elements of a signature in a band: a pair with Jaccard 0.9 shares o
 _WINDOW = 32
 _MOST_NEAR = 8
 _MOST_LOOKS = 16
-_DOUBT = 0.16  # four standard errors of an estimated Jaccard index
+DOUBT = 0.16  # four standard errors of an estimated Jaccard index
 _MANY = 300_000  # pairs held before the surplus is dropped
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 
@@ -90,7 +90,7 @@ def near_duplicates(prints: Prints, lookups: Lookups, settings: NearSettings) ->
     classes = _classes(prints)
     neighbours = _neighbours(prints, classes, settings)
     alone = (np.bincount(classes.of) == 1) & (np.diff(neighbours.start) == 0)
-    compare = _Comparison(prints, lookups, settings)
+    compare = Comparison(prints, lookups, settings)
     kept: dict[int, list[int]] = {}
     found: list[Near] = []
     for item in np.flatnonzero(~alone[classes.of]).tolist():
@@ -104,8 +104,8 @@ def near_duplicates(prints: Prints, lookups: Lookups, settings: NearSettings) ->
     return found
 
 
-class _Comparison:
-    """Looks closely at items whose prints are close."""
+class Comparison:
+    """Looks closely at items whose prints are close, and which have as many images."""
 
     def __init__(self, prints: Prints, lookups: Lookups, settings: NearSettings) -> None:
         self._prints, self._lookups, self._settings = prints, lookups, settings
@@ -212,7 +212,7 @@ def _neighbours(prints: Prints, classes: _Classes, settings: NearSettings) -> _N
     phashes = np.zeros(len(firsts), dtype=np.int64)
     phashes[shown] = prints.phashes[[prints.images[firsts[one]][0] for one in shown]]
     if len(bare):
-        for band, keys in enumerate(_bands(candidates.signatures[bare])):
+        for band, keys in enumerate(bands(candidates.signatures[bare])):
             candidates.add(bare, _mixed(keys ^ asked[bare]), phashes, band)
     if len(shown):
         text = _mixed(_linked(candidates.signatures[shown], asked[shown]).astype(np.uint64) + _BASE)
@@ -222,7 +222,8 @@ def _neighbours(prints: Prints, classes: _Classes, settings: NearSettings) -> _N
     return candidates.done()
 
 
-def _bands(signatures: np.ndarray) -> Iterator[np.ndarray]:
+def bands(signatures: np.ndarray) -> Iterator[np.ndarray]:
+    """A hash (N,) uint64 of each band of signatures (N, SIGNATURE): similar texts share one."""
     for start in range(0, SIGNATURE, _ROWS):
         yield _row_hashes(signatures[:, start : start + _ROWS])
 
@@ -233,7 +234,7 @@ def _linked(signatures: np.ndarray, asked: np.ndarray) -> np.ndarray:
     from scipy.sparse.csgraph import connected_components
 
     labels = np.arange(len(asked))
-    for band in _bands(signatures):
+    for band in bands(signatures):
         keys = _mixed(band ^ asked)
         order = np.argsort(keys, kind="stable")
         same = keys[order][1:] == keys[order][:-1]
@@ -271,7 +272,7 @@ class _Candidates:
         for start in range(0, len(others), 1 << 14):
             part = others[start : start + (1 << 14)]
             equal = (self.signatures[a[part]] == self.signatures[b[part]]).sum(axis=1, dtype=np.uint8)
-            found[part] = equal >= (self._settings.text - _DOUBT) * SIGNATURE
+            found[part] = equal >= (self._settings.text - DOUBT) * SIGNATURE
         return found
 
     def _take(self, a: np.ndarray, b: np.ndarray, bits: np.ndarray) -> None:

@@ -45,6 +45,16 @@ def test_a_state_of_another_split_or_seed_is_refused() -> None:
         SplitOrder(IDS[::-1], SLOTS, seed=3).load_state_dict(state)
 
 
+def test_an_item_of_several_stages_is_drawn_in_each() -> None:
+    ids, slots = ["a", "b", "c", "b", "a"], [0, 0, 1, 1, 2]
+    sampler = SplitOrder(ids, slots, seed=3)
+    for epoch in range(3):
+        draws = [sampler.next() for _ in range(5)]
+        assert [d.slot for d in draws] == slots
+        assert sorted((d.slot, d.item_id) for d in draws) == sorted(zip(slots, ids, strict=True))
+        assert epoch or [d.item_id for d in draws] == ids
+
+
 def test_an_empty_split_is_refused() -> None:
     with pytest.raises(BadInput, match="no training items"):
         SplitOrder([], [], seed=0)

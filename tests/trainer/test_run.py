@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,9 @@ def test_outcomes_go_back_to_the_ladder(split: Split) -> None:
     assert {row["step"] for row in ours} == {0, 1, 2, 3}
     assert {row["item_id"] for row in ours} <= {row["id"] for row in split.train}
     assert any("@" in row["model"] for row in ours)  # later steps name their weights version
+    groups = Counter((row["run"], row["step"], row["item_id"]) for row in ours)
+    draws = {(row["run"], row["step"], row["item_id"], row["draw"]) for row in ours}
+    assert draws == {(*group, draw) for group, times in groups.items() for draw in range(times)}
 
 
 def test_a_killed_run_goes_on_exactly(split: Split, whole: Path, tmp_path: Path) -> None:
