@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
-from ladder.cards import write_card
-from ladder.digest import fingerprint
+from ladder.cards import ladder_fingerprint, write_card
 from ladder.records import tier_features
 from ladder.report import write_report
 from ladder.settings import BuildSettings
@@ -31,25 +29,19 @@ def outputs_missing(store: Store) -> bool:
     return not all((store.path / name).is_file() for name in ("ladder.duckdb", "README.md", "report.html"))
 
 
-def publish(store: Store, settings: BuildSettings, manifest: dict[str, Any]) -> None:
+def publish(store: Store, settings: BuildSettings) -> None:
     """Write tiers, card and report from the catalogue."""
-    mark = _ladder_fingerprint(store)
+    mark = ladder_fingerprint(store)
     files = {tier: _write_tier(store, tier, mark) for tier in settings.tiers.names}
-    write_card(store, settings, manifest, {tier: paths for tier, paths in files.items() if paths}, mark)
+    write_card(store, settings, mark)
     write_report(store, settings)
     kept = {path for paths in files.values() for path in paths}
     for path in (store.path / "tiers").glob("*/*.parquet"):
         if path not in kept:
             path.unlink()
-
-
-def _ladder_fingerprint(store: Store) -> str:
-    """Digest of the ladder's rows: other tiers, scores, golds or order give other names."""
-    with catalogue(store) as connection:
-        rows = connection.sql(
-            "SELECT id, tier, correct, n, answer, p_mean FROM ladder ORDER BY position"
-        ).fetchall()
-    return fingerprint("ladder-1", rows)[:12]
+    for folder in (store.path / "tiers").iterdir():
+        if folder.name not in files and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _write_tier(store: Store, tier: str, mark: str) -> list[Path]:

@@ -18,7 +18,8 @@ EVIL = "<script>alert('x')</script>"
 def tier_files(ladder: Path) -> dict[str, list[str]]:
     """Files by tier, as the card names them."""
     configs = DatasetCard.load(ladder / "README.md").data.to_dict()["configs"]
-    return {config["config_name"]: config["data_files"] for config in configs}
+    patterns = {config["config_name"]: config["data_files"][0]["path"] for config in configs}
+    return {tier: sorted(str(p.relative_to(ladder)) for p in ladder.glob(p)) for tier, p in patterns.items()}
 
 
 def on_disk(ladder: Path) -> list[str]:
