@@ -54,6 +54,7 @@ soak: .venv/test .venv/vllm
 	$(BIN)/python benchmarks/sampling_overhead.py --pairs 5 --seconds 60
 	$(BIN)/python benchmarks/server_faults.py 400
 	$(BIN)/python benchmarks/fleet.py
+	$(BIN)/python benchmarks/exports.py
 	$(if $(DATA),$(BIN)/python benchmarks/replay_mathv.py --data $(DATA))
 
 clean:

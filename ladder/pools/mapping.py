@@ -41,6 +41,7 @@ from ladder.images import ImageRejected
 from ladder.images.album import Album, Known, Source
 from ladder.pools.cells import CellError, columns_of, content, empty, fill, find, is_template, text
 from ladder.pools.golds import Gold, Golds, is_missing, read_gold, readable_tolerance
+from ladder.pools.kept import Kept, read_kept, seal
 from ladder.pools.options import OptionSettings, marked_options, read_options
 from ladder.pools.pictures import PLACEHOLDERS, Place, Placed, image_places, load, place, source_of
 from ladder.pools.rows import Row, Unreadable
@@ -87,6 +88,9 @@ class Columns(Settings):
     split: str | None = None
     subject: str | None = None
     meta: tuple[str, ...] = ()  # columns carried along as they are
+    ladder: str | None = (
+        None  # what `ladder export` keeps of an item (ladder.pools.kept); read instead of the others
+    )
 
     def names(self) -> set[str]:
         """All columns that are named, as a reader may leave out the others."""
@@ -169,10 +173,12 @@ class Mapping:
         if isinstance(row, Unreadable):
             return Refused(self._reject(str(number), number, row.reason, row.why))
         source_id, numbered = str(number), True
+        kept = None
         try:
-            named = self._cell(row, self.columns.id)
+            kept = read_kept(row, self.columns.ladder, self.columns.question)
+            named = self._cell(row, self.columns.id) if kept is None else kept.source_id or None
             source_id, numbered = named or source_id, named is None
-            item, places = self._map(source_id, row)
+            item, places = self._map(source_id, row) if kept is None else self._again(kept, row)
         except (CellError, ImageRejected) as why:
             return Refused(self._reject(source_id, number, why.reason, why.detail), (), numbered)
         except RecursionError:
@@ -185,8 +191,12 @@ class Mapping:
             reject = self._reject(source_id, number, why_not.reason, why_not.detail, item)
             return Refused(reject, sources, numbered)
         hashes = tuple(image.hash for image in images)
-        identity = item_id(item.question, item.options, hashes)
-        return Mapped(replace(item, id=identity, images=hashes), images, sources, numbered)
+        if kept is None:
+            identity, meta = item_id(item.question, item.options, hashes), item.meta
+        else:
+            identity, first = kept.identity(hashes)
+            meta = item.meta | first
+        return Mapped(replace(item, id=identity, images=hashes, meta=meta), images, sources, numbered)
 
     def places(self, row: Row) -> list[Place]:
         """Where a row's images are, as far as its columns say."""
@@ -230,6 +240,22 @@ class Mapping:
         _check_writable(item)
         return item, placed.images
 
+    def _again(self, kept: Kept, row: Row) -> tuple[Item, tuple[Place, ...]]:
+        """The item that a row keeps, but for its images, and the places of those; with the row's gold where that is
+        another one than was exported."""
+        self._select(row)
+        item = kept.item(self.source)
+        if not PLACEHOLDERS.sub("", item.question).strip():
+            raise CellError("question_missing")
+        if self.asked_only:
+            item = replace(item, gold="")
+        elif kept.answered != seal(row, self.columns.answer):
+            gold = read_gold(self._answer(row), item.options, self.golds)
+            item = replace(item, gold=gold.text, answer_type=self._answer_type(row, gold, item.options))
+        item = replace(item, meta={name: _plain(value) for name, value in item.meta.items()})
+        _check_writable(item)
+        return item, tuple(found for found in image_places(row, self.columns.image) if found is not None)
+
     def _select(self, row: Row) -> None:
         for column, wanted in self.where.items():
             found = self._cell(row, column) or ""
@@ -241,13 +267,7 @@ class Mapping:
         question = self._question(row)
         if not PLACEHOLDERS.sub("", question).strip():
             raise CellError("question_missing", _absent(row, self.columns.question))
-        answer = (
-            find(row, self.columns.answer)
-            if not is_template(self.columns.answer)
-            else fill(row, self.columns.answer)
-        )
-        if is_missing(answer) and not self.asked_only:
-            raise CellError("gold_missing", _absent(row, self.columns.answer))
+        answer = self._answer(row)
         options = self._options(row, question)
         if self.options.inside == "cut" and options and (marked := marked_options(question)):
             question = question[: marked[0]].strip()
@@ -255,6 +275,13 @@ class Mapping:
         found = image_places(row, self.columns.image)
         several = not isinstance(self.columns.image, str | None)
         return place(question, options, found, several, self.columns.composite), gold
+
+    def _answer(self, row: Row) -> Any:
+        setting = self.columns.answer
+        answer = fill(row, setting) if is_template(setting) else find(row, setting)
+        if is_missing(answer) and not self.asked_only:
+            raise CellError("gold_missing", _absent(row, setting))
+        return answer
 
     def _question(self, row: Row) -> str:
         setting = self.columns.question

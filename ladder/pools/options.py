@@ -14,7 +14,7 @@ from typing import Any, Literal
 from ladder.config import Settings
 from ladder.pools.cells import MAX_TEXT, CellError, empty, text, unescaped
 
-_MAX_OPTIONS = len(ascii_uppercase)  # one letter each
+MAX_OPTIONS = len(ascii_uppercase)  # one letter each
 #: Styles of letters before options; full-width signs (of Chinese and Japanese texts) among them.
 _LABELS = (
     re.compile(r"[(\uFF08]([A-Z])[)\uFF09]"),
@@ -60,7 +60,7 @@ def read_options(value: Any, separator: str | None = None) -> tuple[str, ...]:
         return ()
     if not isinstance(value, list | tuple):
         raise CellError("options_unreadable", f"a {type(value).__name__}, not a list")
-    if len(value) > _MAX_OPTIONS:
+    if len(value) > MAX_OPTIONS:
         raise CellError("too_many_options", str(len(value)))
     value = _in_order(value)
     texts = [_option(option) for option in value]
@@ -209,7 +209,7 @@ def _runs(value: str, style: re.Pattern[str]) -> Iterator[list[re.Match[str]]]:
             if len(run) > 1:
                 yield run
             run = [mark]
-        elif run and len(run) < _MAX_OPTIONS and letter == ascii_uppercase[len(run)]:
+        elif run and len(run) < MAX_OPTIONS and letter == ascii_uppercase[len(run)]:
             run.append(mark)
     if len(run) > 1:
         yield run

@@ -194,7 +194,7 @@ class Pool:
     def unseen(self, columns: Collection[str]) -> list[str]:
         """Settings that name none of the columns that rows were seen to have, as `image = 'imge'`."""
         told = []
-        for name in sorted(self.settings.columns.model_fields_set - {"composite", "meta"}):
+        for name in sorted(self.settings.columns.model_fields_set - {"composite", "meta", "ladder"}):
             setting = getattr(self.settings.columns, name)
             named = [setting] if isinstance(setting, str) else setting or ()
             heads = {column.partition(".")[0] for one in named for column in columns_of(one)}

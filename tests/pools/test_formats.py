@@ -296,3 +296,18 @@ def test_vlmevalkit_tables_hold_images_as_base64_and_a_column_for_each_option(tm
     # The number of another row, whose image it borrows: see the data card.
     assert isinstance(borrowed, Reject)
     assert borrowed.reason == "image_missing"
+
+
+def test_mmpr_pairs_are_questions_whose_chosen_response_has_the_answer(tmp_path: Path) -> None:
+    picture(tmp_path / "images", 1)
+    pair = {"question": f"<image>{CHOICE}", "rejected": "A", "image": "images/1.png"}
+    write_lines(
+        tmp_path / "pairs.jsonl",
+        pair | {"chosen": "It has paws.\nFinal answer: B", "id": 3},
+        {"question": "What is 1 + 1?", "image": "", "chosen": "<think>.</think><answer>2</answer>"},
+        pair | {"chosen": "It is nice."},
+    )
+    chosen, text, prose = imported("mmpr", tmp_path)
+    assert isinstance(chosen, Item) and is_choice(chosen) and chosen.source_id == "3"
+    assert isinstance(text, Item) and (text.gold, text.images) == ("2", ())
+    assert reasons([prose]) == ["gold_not_found"]
