@@ -79,7 +79,7 @@ def shipped(folder: str, name: str, suffix: str = ".toml") -> Path:
         if place.is_file():
             return place
     there = sorted(p.name.removesuffix(suffix) for p in _root(folder).glob(f"*{suffix}"))
-    hint = _did_you_mean(name, there)
+    hint = did_you_mean(name, there)
     raise BadInput(f"no {folder.rstrip('s')} {name!r}{hint}; there are: {', '.join(there)}; or give a path")
 
 
@@ -97,12 +97,25 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise BadInput(
             f"--set {override!r}: write it as key=value, with dots for tables: --set sampling.k=16"
         )
-    *tables, last = key.strip().split(".")
+    *tables, last = _keys(key.strip())
     for table in tables:
         values = values.setdefault(table, {})
         if not isinstance(values, dict):
             raise BadInput(f"--set {override!r}: {table!r} is no table")
     values[last] = _value(text)
+
+
+def _keys(text: str) -> list[str]:
+    """The parts of a dotted key; TOML quotes those that hold dots and signs."""
+    try:
+        value = tomllib.loads(f"{text} = 0")
+    except tomllib.TOMLDecodeError:
+        return text.split(".")
+    keys = []
+    while isinstance(value, dict):
+        ((key, value),) = value.items()
+        keys.append(key)
+    return keys
 
 
 def _value(text: str) -> Any:
@@ -124,9 +137,16 @@ def _first_problem(cls: type[Settings], error: ValidationError) -> str:
     if unknown:
         known = [name for model in models for name in model.model_fields]
         table = "".join(f"{part}." for part in tables)
-        return f"unknown key {path!r}{_did_you_mean(str(first['loc'][-1]), known, table)}{more}"
-    message = first["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
-    return f"{path}{': ' if path else ''}{message[0].lower()}{message[1:]}{more}"
+        return f"unknown key {path!r}{did_you_mean(str(first['loc'][-1]), known, table)}{more}"
+    return f"{path}{': ' if path else ''}{_message(first)}{more}"
+
+
+def _message(problem: Any) -> str:
+    """Pydantic's words without its own terms."""
+    if problem["type"] == "union_tag_invalid":
+        return f"{problem['ctx']['tag']!r} is none of {problem['ctx']['expected_tags']}"
+    message = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
+    return f"{message[0].lower()}{message[1:]}"
 
 
 def _walk(cls: type[Settings], location: Iterable[int | str]) -> tuple[list[int | str], list[type[Settings]]]:
@@ -170,6 +190,7 @@ def _models_in(model: type[Settings], name: str) -> list[type[Settings]]:
     return found
 
 
-def _did_you_mean(name: str, known: Iterable[str], table: str = "") -> str:
+def did_you_mean(name: str, known: Iterable[str], table: str = "") -> str:
+    """Words that suggest the nearest of the known names; empty where none is near."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f", did you mean {table + close[0]!r}?" if close else ""

@@ -138,13 +138,23 @@ def test_what_is_no_split_is_told(run: Run, built: Path, verb: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--strategy", "best"], "'neuraladder', 'shuffled'"),
+        (["--strategy", "best"], "strategy: 'best' is none of 'neuraladder', 'sorted', 'shuffled'"),
         (["--set", "probe.per_teir=3"], "did you mean 'probe.per_tier'"),
         (["--set", "strategy.weigths=[1]"], "did you mean 'strategy.weights'"),
         (["--set", "strategy.weights=[1,1]"], "strategy: weights"),
         (["--set", "probe"], "key=value"),
         (["--seed", "many"], "valid integer"),
         (["--name", "../up"], "plain directory name"),
+        (["--name", ""], "plain directory name"),
+        (["--name", "-x"], "plain directory name"),
+        (["--name", "a`$(id)`"], "plain directory name"),
+        (["--name", "a" * 300], "plain directory name"),
+        (["--set", "max_tokens=1"], "the budget is less than one item takes"),
+        (["--difficulty", "online"], "no outcomes of training yet"),
+        (["--difficulty", "now"], "'offline' or 'online'"),
+        (["--set", "quota.source.a=1.5"], "quota.source.a"),
+        (["--set", "quota.sauce.a=1"], "did you mean 'quota.source'"),
+        (["--set", 'quota.source."*"=0.2'], "shares"),
     ],
 )
 def test_a_sample_of_bad_input_is_told_and_writes_nothing(
@@ -155,7 +165,19 @@ def test_a_sample_of_bad_input_is_told_and_writes_nothing(
     assert written(built) == before
 
 
-@pytest.mark.parametrize("query", ["SELECT x FROM ladder", "SELEC", "", "DROP TABLE ladder", "SELECT 1/'a'"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT x FROM ladder",
+        "SELEC",
+        "",
+        "DROP TABLE ladder",
+        "SELECT 1/'a'",
+        "SELECT 1; SELECT 2",
+        "COPY (SELECT 1) TO 'tiers/written.csv'",
+        "EXPORT DATABASE 'written'",
+    ],
+)
 def test_bad_sql_is_told_in_one_line(run: Run, built: Path, query: str) -> None:
     told(run("sql", built, query))
 
@@ -171,7 +193,7 @@ def test_what_is_no_evaluation_is_told(run: Run, tmp_path: Path, content: str | 
 def test_wrong_parts_recipes_and_verbs_are_told(run: Run, ladder: Path) -> None:
     run("sample", ladder, "--set", "probe.per_tier=1")
     split = ladder / "splits" / "neuraladder"
-    assert "probe or train" in told(run("eval", split, "--part", "test"))
+    assert "train, probe or validation" in told(run("eval", split, "--part", "test"))
     assert "did you mean 'observe-r1'" in told(
         run("train", split, "--recipe", "observe-r2", "--out", ladder.parent / "run")
     )
@@ -198,12 +220,42 @@ def test_a_sample_and_a_query_as_json_are_one_value_on_stdout(run: Run, ladder: 
     assert (code, err) == (0, "")
     facts = json.loads(out)
     assert Path(facts["path"]).is_dir()
-    assert facts["train_items"] > 0
+    assert facts["counts"]["train"] > 0
     code, out, err = run(
         "sql", ladder, "SELECT 1 AS one, DATE '2020-01-01' AS day, NULL AS nothing", "--json"
     )
     assert (code, err) == (0, "")
     assert json.loads(out) == [{"one": 1, "day": "2020-01-01", "nothing": None}]
+
+
+def test_a_dry_sample_shows_what_it_would_hold_and_writes_nothing(run: Run, built: Path) -> None:
+    before = written(built)
+    wanted = ("sample", built, "--dry-run", "--set", "probe.per_tier=1")
+    code, out, err = run(*wanted)
+    assert (code, err) == (0, "")
+    for part in (
+        "items to train on",
+        "left out: ",
+        "held_out",
+        "tokens to generate",
+        "tier:",
+        "first:",
+        "last:",
+    ):
+        assert part in out
+    code, out, err = run(*wanted, "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found["counts"]["train"] == sum(found["tier"].values())
+    assert written(built) == before
+
+
+def test_a_sample_tells_what_it_left_out(run: Run, ladder: Path) -> None:
+    code, out, err = run("sample", ladder, "--set", "probe.per_tier=1")
+    assert (code, err) == (0, "")
+    first, second = out.splitlines()
+    assert first.startswith(f"{ladder}/splits/neuraladder: ")
+    assert "left out: held_out" in second
 
 
 def test_a_query_prints_a_header_and_tab_separated_rows(run: Run, built: Path) -> None:
@@ -259,10 +311,25 @@ VERBS = {
         "--until",
         "--workers",
     ],
-    "sample": ["--json", "--name", "--seed", "--set", "--strategy"],
+    "sample": [
+        "--difficulty",
+        "--dry-run",
+        "--force",
+        "--json",
+        "--name",
+        "--seed",
+        "--self-contained",
+        "--set",
+        "--strategy",
+    ],
     "train": ["--json", "--model", "--out", "--recipe", "--seed", "--set"],
     "eval": ["--json", "--model", "--n", "--out", "--part", "--seed", "--set"],
     "compare": ["--json"],
+    "diff": ["--json"],
+    "export": ["--json", "--out", "--part", "--prompt", "--set", "--to"],
+    "migrate": ["--json"],
+    "pull": ["--json", "--revision"],
+    "push": ["--json", "--private", "--what", "--yes"],
     "verify": [
         "--answer",
         "--deadline",

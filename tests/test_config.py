@@ -104,6 +104,14 @@ def test_overrides_are_dotted_typed_and_the_last_one_counts() -> None:
     assert got.vllm.args == {"enforce_eager": True}
 
 
+def test_a_key_with_dots_or_signs_is_quoted_as_in_a_file() -> None:
+    values = {"strategy": {"strategy": "shuffled"}}
+    overrides = ['quota.source."*"=0.2', 'quota.source."a.b" = 3', "quota.subject.x=1"]
+    quota = validate(SampleSettings, values, overrides).quota
+    assert quota.source == {"*": 0.2, "a.b": 3}
+    assert quota.subject == {"x": 1}
+
+
 @pytest.mark.parametrize("override", ["sampling.k", "=3", " =3"])
 def test_an_override_without_key_and_value_is_told_how_to_write_one(override: str) -> None:
     assert "--set sampling.k=16" in complaint(override)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from ladder.cli.app import app
+from ladder.cli.shelf import app
 from ladder.errors import LadderError
 from ladder.runtime import prepare_environment, unheard
 

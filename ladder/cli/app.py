@@ -71,12 +71,12 @@ def build(
     Import a raw pool, audit every item, sample k answers per item, verify them, score difficulty, cut tiers, order.
     The same command again does only what is missing; interrupted, it goes on.
     """
-    from ladder.config import load, shipped
-    from ladder.settings import BuildSettings
+    from ladder.config import shipped
+    from ladder.settings import pipeline_settings
 
     named = {"model.name": model, "sampling.seed": seed}
     overrides = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
-    settings = load(BuildSettings, shipped("pipelines", pipeline), [*overrides, *(set_ or ())])
+    settings = pipeline_settings(shipped("pipelines", pipeline), [*overrides, *(set_ or ())])
     place = out or Path(settings.name)
     if rate is not None and not dry_run:
         raise BadInput("--rate is for the forecast of time: give --dry-run too, or leave it out")
@@ -128,31 +128,50 @@ def _build_until(stage: str, settings: Any, out: Path, json_: bool) -> None:
 def sample(
     ladder: Annotated[Path, typer.Argument(help="A ladder's directory.")],
     strategy: Annotated[
-        str, typer.Option("--strategy", help="neuraladder or shuffled (the control).")
+        str,
+        typer.Option(
+            "--strategy",
+            help="neuraladder, sorted, shuffled or reversed (controls), band, stages, gaussian, balanced.",
+        ),
     ] = "neuraladder",
     name: Annotated[
         str | None, typer.Option("--name", help="The split's name [default: the strategy's].")
     ] = None,
+    difficulty: Annotated[
+        str, typer.Option("--difficulty", help="offline, or online: as training has seen it since.")
+    ] = "offline",
+    self_contained: Annotated[
+        bool, typer.Option("--self-contained", help="Write the items with their images, not ids.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace another split of this name.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what the split would contain; write nothing.")
+    ] = False,
     seed: Seed = 0,
     set_: Set = None,
     json_: Json = False,
 ) -> None:
     """Example:  ladder sample my-ladder --strategy neuraladder --set probe.per_tier=100
 
-    Draw an ordered training split and a fixed probe, held out by item and by near-identical image.
+    Draw an ordered training split and a fixed probe, held out by item and by cluster of near-identical images.
     """
     from ladder.config import validate
-    from ladder.splits import SampleSettings
+    from ladder.splits import SampleSettings, look
     from ladder.splits import sample as run
+    from ladder.splits.told import preview, summary
     from ladder.store import Store
 
     store = Store.open(ladder)
-    values: dict[str, Any] = {"strategy": {"strategy": strategy}, "seed": seed}
+    values: dict[str, Any] = {"strategy": {"strategy": strategy}, "seed": seed, "difficulty": difficulty}
     settings = validate(SampleSettings, values, set_ or (), where="--set")
-    split = run(store, settings, name or strategy)
+    if dry_run:
+        found = look(store, settings)
+        return _print_json(found) if json_ else typer.echo(preview(found))
+    split = run(store, settings, strategy if name is None else name, self_contained, force)
     if json_:
         return _print_json({"path": str(split.path), **split.facts})
-    typer.echo(f"{split.path}: {len(split.train):,} items to train on, {len(split.probe):,} in the probe")
+    held, *rest = summary(split.facts["counts"], split.facts["left_out"])
+    typer.echo("\n".join([f"{split.path}: {held}", *(f"  {line}" for line in rest)]))
     return None
 
 
@@ -195,7 +214,7 @@ def evaluate(
         str | None, typer.Option("--model", help="Shipped name, directory or Hub id [default: the ladder's].")
     ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Samples per item.")] = 8,
-    part: Annotated[str, typer.Option("--part", help="probe or train.")] = "probe",
+    part: Annotated[str, typer.Option("--part", help="train, probe or validation.")] = "probe",
     out: Annotated[
         Path | None, typer.Option("--out", help="Keep the evaluation as JSON, for `ladder compare`.")
     ] = None,
@@ -207,8 +226,8 @@ def evaluate(
 
     mean@n at the sampling temperature, greedy accuracy and pass@n, by tier and subject, with 95% intervals.
     """
-    if part not in ("probe", "train"):
-        raise BadInput(f"--part {part!r}: probe or train")
+    if part not in ("train", "probe", "validation"):
+        raise BadInput(f"--part {part!r}: train, probe or validation")
     from ladder.splits import open_split
     from trainer.setup import build_settings_of
     from trainer.tables import evaluation_table
@@ -284,24 +303,21 @@ def sql(
     ladder: Annotated[Path, typer.Argument(help="A ladder's directory.")],
     query: Annotated[
         str,
-        typer.Argument(
-            help="SQL over the tables ladder, items, rejects, scores, passes, doubts, runs, build."
-        ),
+        typer.Argument(help="SQL over ladder, items, rejects, scores, passes, doubts, runs, build, ..."),
     ],
     json_: Json = False,
 ) -> None:
     """Example:  ladder sql my-ladder "SELECT tier, count(*), avg(pass_rate) FROM ladder GROUP BY 1"
 
-    Ask the catalogue; plain DuckDB on my-ladder/ladder.duckdb does the same.
+    Ask the catalogue, as plain DuckDB on my-ladder/ladder.duckdb does, and rollouts, verdicts and outcomes besides.
     """
-    from ladder.store import Store
-    from ladder.store.catalogue import query as run
+    from ladder.api import Ladder
 
-    columns, rows = run(Store.open(ladder), query)
+    found = Ladder(ladder).sql(query)
     if json_:
-        return _print_json([dict(zip(columns, row, strict=True)) for row in rows])
-    typer.echo("\t".join(columns))
-    for row in rows:
+        return _print_json(list(found))
+    typer.echo("\t".join(found.columns))
+    for row in found.rows:
         typer.echo("\t".join(str(cell) for cell in row))
     return None
 
