@@ -39,7 +39,7 @@ def publish(store: Store, settings: BuildSettings) -> None:
     for path in (store.path / "tiers").glob("*/*.parquet"):
         if path not in kept:
             path.unlink()
-    for folder in (store.path / "tiers").iterdir():
+    for folder in (store.path / "tiers").glob("*/"):
         if folder.name not in files and not any(folder.iterdir()):
             folder.rmdir()
 

@@ -22,7 +22,7 @@ from ladder.verify.pool import VerifierPool
 #: The pass that the ladder is scored by; its settings are the build's own.
 MAIN = "main"
 #: Names that no further pass can have: NAME_rate and NAME_gain are columns of the ladder.
-_TAKEN = {MAIN, "pass", "corrected", "truncation", "no_answer", "panel"}
+_TAKEN = {MAIN, "pass", "corrected", "truncation", "no_answer"}
 
 
 class PromptSettings(Settings):

@@ -18,7 +18,7 @@ PICTURE = PILImage.effect_mandelbrot((48, 32), (-2, -1.5, 1, 1.5), 40).convert("
 
 def encoded(kind: str, image: PILImage.Image = PICTURE, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
+    image.copy().save(buffer, kind, **options)  # it keeps the options, and threads share the picture
     return buffer.getvalue()
 
 

@@ -101,7 +101,7 @@ def test_an_item_of_which_nothing_is_recorded_is_a_reject_and_not_counted_as_sco
     assert rows_of(tmp_path / "out", rejects) == [("sampling", "not_recorded", "q3")]
     card = (tmp_path / "out" / "README.md").read_text()
     assert "A ladder: 3 questions" in card
-    assert "| rejects | not_recorded: 1 |" in card
+    assert "| rejects | sampling.not\\_recorded: 1 |" in card
 
 
 def test_where_no_recorded_id_is_an_items_the_build_fails_and_shows_both(

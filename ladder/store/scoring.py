@@ -148,7 +148,7 @@ def _ladder(view: View, passes: Mapping[str, View]) -> str:
         for name in passes
     )
     panel = [f'"pass {name}".pass_rate' for name, other in passes.items() if other.model != view.model]
-    rates += f" list_avg([{', '.join(panel)}]::DOUBLE[]) AS panel_rate,"
+    rates += f" list_avg([{', '.join(panel)}]::DOUBLE[]) AS panel_mean,"
     joins = "".join(
         f""" LEFT JOIN (SELECT id, pass_rate FROM passes WHERE pass = '{name}') "pass {name}" ON "pass {name}".id = i.id"""
         for name in passes

@@ -169,7 +169,7 @@ def test_where_a_further_pass_has_no_server_the_ladder_is_there_and_the_same_com
         assert second.url in broken.stderr.splitlines()[-1]
         assert_complete(out)
         assert (out / "README.md").is_file()
-        assert rows_of(out, "SELECT DISTINCT panel_rate FROM ladder") == [(None,)]
+        assert rows_of(out, "SELECT DISTINCT panel_mean FROM ladder") == [(None,)]
         asked = len(server.bodies)
         second.start()
         done = run_ladder(*command, "--json")

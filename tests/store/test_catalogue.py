@@ -211,7 +211,7 @@ def test_a_further_pass_is_told_beside_the_ladders_own_and_other_models_as_a_pan
         "best": replace(VIEW, model="o"),
     }
     build_catalogue(store, VIEW, TierSettings(), FACTS, passes)
-    columns = "id, pass_rate, blind_rate, blind_gain, strong_gain, best_gain, panel_rate"
+    columns = "id, pass_rate, blind_rate, blind_gain, strong_gain, best_gain, panel_mean"
     assert rows_of(tmp_path, f"SELECT {columns} FROM ladder ORDER BY id") == [
         ("a", 0.25, 0, -0.25, 0.25, 0.75, 0.75),
         ("b", 1, None, None, None, None, None),
