@@ -111,8 +111,10 @@ def _keys(text: str) -> list[str]:
         value = tomllib.loads(f"{text} = 0")
     except tomllib.TOMLDecodeError:
         return text.split(".")
-    keys = []
+    keys: list[str] = []
     while isinstance(value, dict):
+        if len(value) != 1:  # a comment
+            return text.split(".")
         ((key, value),) = value.items()
         keys.append(key)
     return keys

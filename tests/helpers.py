@@ -3,7 +3,8 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from ladder.pools.mapping import Mapped, Mapping, Refused
 from ladder.pools.rows import Row, Unreadable
 from ladder.records import AnswerType, Reference, Reject, Verdict
 from ladder.settings import BuildSettings
+from ladder.store import Store
+from ladder.store.catalogue import catalogue
 from ladder.verify import Extracted, Policy, dispatcher, quick
 
 ROOT = Path(__file__).parents[1]
@@ -125,3 +128,15 @@ def part_rows(ladder: Path, log: str, columns: str = "*") -> list[tuple[Any, ...
     sql = f"SELECT {columns} FROM read_parquet('{ladder}/{log}/{log}-*.parquet') ORDER BY ALL"
     with duckdb.connect() as connection:
         return connection.execute(sql).fetchall()
+
+
+def catalogue_on(threads: int) -> Callable[[Store], AbstractContextManager[duckdb.DuckDBPyConnection]]:
+    """What opens a ladder's catalogue, on so many threads of DuckDB."""
+
+    @contextmanager
+    def limited(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
+        with catalogue(store) as connection:
+            connection.execute(f"SET threads = {threads}")
+            yield connection
+
+    return limited

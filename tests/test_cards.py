@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import datasets
 import duckdb
 import pytest
-from helpers import digits_settings, rows_of, write_picture, write_rows
+from helpers import catalogue_on, digits_settings, rows_of, write_picture, write_rows
 from hub_stand_in import HubStandIn
 from huggingface_hub import DatasetCard, constants
 from hypothesis import given
@@ -31,7 +29,6 @@ from ladder.records import tier_features
 from ladder.settings import BuildSettings
 from ladder.splits import SampleSettings, sample
 from ladder.store import Store
-from ladder.store.catalogue import catalogue
 
 EVIL = "`a` | <b>\n---\nlicense: mit\n--- {{ 1 }} [x](http://e.vil) *s* $m$ \u2028 \x00 &amp; # t"
 MARKDOWN = MarkdownIt("commonmark").enable("table")
@@ -146,14 +143,7 @@ def test_the_fingerprint_depends_neither_on_threads_nor_on_the_rows_places(
     found = {ladder_fingerprint(Store.open(ladder))}
     found.add(changed(ladder, "CREATE OR REPLACE TABLE ladder AS SELECT * FROM ladder ORDER BY md5(id)"))
     for threads in (1, 2, 8):
-
-        @contextmanager
-        def limited(store: Store, threads: int = threads) -> Iterator[duckdb.DuckDBPyConnection]:
-            with catalogue(store) as connection:
-                connection.execute(f"SET threads = {threads}")
-                yield connection
-
-        monkeypatch.setattr("ladder.cards.catalogue", limited)
+        monkeypatch.setattr("ladder.cards.catalogue", catalogue_on(threads))
         found.add(ladder_fingerprint(Store.open(ladder)))
     assert len(found) == 1
 

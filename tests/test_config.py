@@ -104,6 +104,10 @@ def test_overrides_are_dotted_typed_and_the_last_one_counts() -> None:
     assert got.vllm.args == {"enforce_eager": True}
 
 
+def test_a_key_that_is_a_comment_is_told() -> None:
+    assert "unknown key '# x'" in complaint("# x=1")
+
+
 def test_a_key_with_dots_or_signs_is_quoted_as_in_a_file() -> None:
     values = {"strategy": {"strategy": "shuffled"}}
     overrides = ['quota.source."*"=0.2', 'quota.source."a.b" = 3', "quota.subject.x=1"]

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import datasets
 import duckdb
 import numpy as np
 import pytest
-from helpers import rows_of
+from helpers import catalogue_on, rows_of
 from PIL import Image as PILImage
 
 from ladder.config import read_toml
@@ -20,7 +18,6 @@ from ladder.images import open_canonical
 from ladder.records import tier_features
 from ladder.splits import ProbeSettings, SampleSettings, Split, ValidationSettings, look, open_split, sample
 from ladder.store import Store
-from ladder.store.catalogue import catalogue
 from ladder.strategies import Shuffled, Stages
 
 
@@ -42,14 +39,7 @@ def test_the_same_settings_give_the_same_files_on_every_number_of_threads(
 ) -> None:
     store, written = Store.open(ladder), []
     for threads in (1, 2, 8):
-
-        @contextmanager
-        def limited(store: Store, threads: int = threads) -> Iterator[duckdb.DuckDBPyConnection]:
-            with catalogue(store) as connection:
-                connection.execute(f"SET threads = {threads}")
-                yield connection
-
-        monkeypatch.setattr("ladder.splits.drawn.catalogue", limited)
+        monkeypatch.setattr("ladder.splits.drawn.catalogue", catalogue_on(threads))
         path = sample(store, settings(), "s", self_contained=self_contained).path
         written.append(files(path))
         shutil.rmtree(path)
@@ -137,9 +127,10 @@ def test_a_torn_split_is_replaced_only_when_asked(ladder: Path) -> None:
 
 
 def test_a_split_of_a_copied_ladder_is_the_same_one(ladder: Path, tmp_path: Path) -> None:
-    sample(Store.open(ladder), settings(), "s", self_contained=True)
+    written = sample(Store.open(ladder), settings(), "s", self_contained=True)
     copy = Path(shutil.copytree(ladder, tmp_path / "elsewhere"))
-    sample(Store.open(copy), settings(), "s", self_contained=True)
+    again = sample(Store.open(copy), settings(), "s", self_contained=True)
+    assert again.facts == written.facts
 
 
 def test_datasets_reads_every_part_in_order_and_never_another_split_from_its_cache(
