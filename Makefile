@@ -55,6 +55,10 @@ soak: .venv/test .venv/vllm
 	$(BIN)/python benchmarks/server_faults.py 400
 	$(BIN)/python benchmarks/fleet.py
 	$(BIN)/python benchmarks/exports.py
+	$(BIN)/python benchmarks/score_scale.py 1048576 10485760 --pandas 1048576
+	$(BIN)/python benchmarks/split_scale.py
+	$(BIN)/python benchmarks/diff_scale.py 131072 1048576
+	$(BIN)/python benchmarks/regression_to_mean.py
 	$(if $(DATA),$(BIN)/python benchmarks/replay_mathv.py --data $(DATA))
 
 clean:
