@@ -34,13 +34,22 @@ def load(cls: type[S], path: Path, overrides: Iterable[str] = ()) -> S:
 def validate(
     cls: type[S], values: dict[str, Any], overrides: Iterable[str] = (), where: str = "settings"
 ) -> S:
-    """Validate values with dotted overrides applied; raises BadInput."""
-    for override in overrides:
-        _apply(values, override)
+    """Validate values with dotted overrides applied; raises BadInput that names the override which is to blame, else
+    `where`."""
+    overridden = [_apply(values, override) for override in overrides]
     try:
         return cls.model_validate(values)
     except ValidationError as error:
-        raise BadInput(f"{where}: {_first_problem(cls, error)}") from None
+        key, problem = _first_problem(cls, error)
+        by = next((own for own in reversed(overridden) if _is_of(own, key, problem)), None)
+        raise BadInput(f"{where if by is None else f'--set {by}'}: {problem}") from None
+
+
+def _is_of(overridden: str, key: str, problem: str) -> bool:
+    """Whether a problem of the key (of a table, or of the whole: "") may come from an override of another key."""
+    if not key:
+        return overridden in problem
+    return f"{overridden}.".startswith(f"{key}.") or f"{key}.".startswith(f"{overridden}.")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -91,18 +100,20 @@ def _root(folder: str) -> Path:
     return installed if installed.is_dir() else package.parent / folder
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def _apply(values: dict[str, Any], override: str) -> str:
+    """Set a value; its dotted key. The value is never told: it may be a secret."""
     key, found, text = override.partition("=")
     if not found or not key.strip():
         raise BadInput(
             f"--set {override!r}: write it as key=value, with dots for tables: --set sampling.k=16"
         )
-    *tables, last = _keys(key.strip())
+    *tables, last = keys = _keys(key.strip())
     for table in tables:
         values = values.setdefault(table, {})
         if not isinstance(values, dict):
             raise BadInput(f"--set {override!r}: {table!r} is no table")
     values[last] = _value(text)
+    return ".".join(keys)
 
 
 def _keys(text: str) -> list[str]:
@@ -128,7 +139,8 @@ def _value(text: str) -> Any:
         return text
 
 
-def _first_problem(cls: type[Settings], error: ValidationError) -> str:
+def _first_problem(cls: type[Settings], error: ValidationError) -> tuple[str, str]:
+    """The key and the words of what is told of an error."""
     # an unknown key explains a missing one beside it, so it is told first
     problems = sorted(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
     first = problems[0]
@@ -139,8 +151,23 @@ def _first_problem(cls: type[Settings], error: ValidationError) -> str:
     if unknown:
         known = [name for model in models for name in model.model_fields]
         table = "".join(f"{part}." for part in tables)
-        return f"unknown key {path!r}{did_you_mean(str(first['loc'][-1]), known, table)}{more}"
-    return f"{path}{': ' if path else ''}{_message(first)}{more}"
+        name = str(first["loc"][-1])
+        hint = _members_with(cls, first["loc"], name) or did_you_mean(name, known, table)
+        return path, f"unknown key {path!r}{hint}{more}"
+    return path, f"{path}{': ' if path else ''}{_message(first)}{more}"
+
+
+def _members_with(cls: type[Settings], location: tuple[int | str, ...], name: str) -> str:
+    """Words that tell by which tags of a union a table would have the key; empty where none has it."""
+    tags = [
+        f"{tag} = {typing.get_args(field.annotation)[0]!r}"
+        for model in _walk(cls, location[:-2])[1]
+        if name in model.model_fields
+        for tag, field in model.model_fields.items()
+        if typing.get_origin(field.annotation) is typing.Literal
+        and len(typing.get_args(field.annotation)) == 1
+    ]
+    return f": it is a setting of {', '.join(tags)}" if tags else ""
 
 
 def _message(problem: Any) -> str:

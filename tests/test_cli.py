@@ -250,6 +250,13 @@ def test_a_dry_sample_shows_what_it_would_hold_and_writes_nothing(run: Run, buil
     assert written(built) == before
 
 
+def test_a_dry_sample_under_the_name_of_another_split_is_refused(run: Run, ladder: Path) -> None:
+    wanted = ("sample", ladder, "--set", "probe.per_tier=1")
+    run(*wanted)
+    assert "is another split" in told(run(*wanted, "--seed", "1", "--dry-run"))
+    assert run(*wanted, "--dry-run")[0] == run(*wanted, "--seed", "1", "--dry-run", "--name", "other")[0] == 0
+
+
 def test_a_sample_tells_what_it_left_out(run: Run, ladder: Path) -> None:
     code, out, err = run("sample", ladder, "--set", "probe.per_tier=1")
     assert (code, err) == (0, "")
@@ -261,6 +268,13 @@ def test_a_sample_tells_what_it_left_out(run: Run, ladder: Path) -> None:
 def test_a_query_prints_a_header_and_tab_separated_rows(run: Run, built: Path) -> None:
     code, out, err = run("sql", built, "SELECT 1 AS one, 'x' AS two UNION ALL SELECT 2, 'y' ORDER BY 1")
     assert (code, out, err) == (0, "one\ttwo\n1\tx\n2\ty\n", "")
+
+
+def test_cells_and_rows_of_a_query_end_nowhere_else_and_its_json_is_json(run: Run, built: Path) -> None:
+    query = r"SELECT concat('a', chr(9), 'b', chr(10), chr(13), '\frac') AS x, 'nan'::DOUBLE AS y, ['inf'::DOUBLE, 1] AS z"
+    assert run("sql", built, query)[1].splitlines() == ["x\ty\tz", r"a\tb\n\r\\frac" + "\tnan\t[inf, 1.0]"]
+    row = {"x": "a\tb\n\r\\frac", "y": None, "z": [None, 1.0]}
+    assert json.loads(run("sql", built, query, "--json")[1], parse_constant=pytest.fail) == [row]
 
 
 def test_the_command_in_a_process_of_its_own_behaves_the_same(tmp_path: Path) -> None:

@@ -168,3 +168,38 @@ def test_every_shipped_pipeline_is_valid_and_survives_being_dumped_and_read() ->
 def test_settings_do_not_change_under_ones_feet() -> None:
     with pytest.raises(ValueError, match="frozen"):
         settings().sampling.k = 3
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("sampling.k=0", "--set sampling.k: sampling.k: "),
+        ("nam=1", "--set nam: unknown key 'nam'"),
+        ("tiers.cuts=[0.5]", "--set tiers.cuts: tiers: "),
+        ("sampling={k=0}", "--set sampling: sampling.k: "),
+        (
+            "passes.blind.tiers=['hrad']",
+            "--set passes.blind.tiers: passes.blind.tiers: there is no tier 'hrad'",
+        ),
+    ],
+)
+def test_a_problem_of_an_override_is_told_as_one(override: str, told: str) -> None:
+    with pytest.raises(BadInput) as error:
+        validate(BuildSettings, {"name": "x", "pool": {"root": "p"}}, ["sampling.seed=3", override], "p.toml")
+    assert str(error.value).startswith(told)
+
+
+def test_a_problem_of_the_file_is_told_with_the_file_beside_overrides() -> None:
+    values = {"name": "x", "pool": {"root": "p"}, "sampling": {"k": 0}}
+    with pytest.raises(BadInput, match=r"^p\.toml: sampling\.k: "):
+        validate(BuildSettings, values, ["sampling.seed=3", "tiers.prior=pool"], "p.toml")
+
+
+def test_a_setting_of_another_strategy_is_told_with_its_strategy() -> None:
+    text = complaint("strategy.sigma=2", cls=SampleSettings)
+    assert "unknown key 'strategy.sigma': it is a setting of strategy = 'gaussian'" in text
+
+
+def test_a_name_that_no_tier_can_have_is_told() -> None:
+    assert "'a/b' is not one" in complaint("tiers.names=['c','a/b','d','e','f']")
+    assert "'c' is not one" in complaint("tiers.names=['c','d','c','e','f']")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,9 @@ app = typer.Typer(
     help="Turn raw multimodal question pools into a curriculum for your own vision-language model, and train on it.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+#: Signs that would end a cell or a row, and the one that stands before them, as PostgreSQL's COPY writes them.
+_TSV = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting (dotted key).")
@@ -93,7 +97,7 @@ def build(
 
     report = run(settings, place, Running(workers, ray, None if shard is None else Shard.parse(shard)))
     if json_:
-        return _print_json(asdict(report))
+        return print_json(asdict(report))
     lines, warnings = told(report)
     typer.echo("\n".join(lines))
     for warning in warnings:
@@ -105,7 +109,7 @@ def _forecast(settings: Any, out: Path, rate: float | None, json_: bool) -> None
     from ladder.forecast import forecast, told
 
     expected = forecast(settings, out, rate)
-    return _print_json(asdict(expected)) if json_ else typer.echo(told(expected))
+    return print_json(asdict(expected)) if json_ else typer.echo(told(expected))
 
 
 def _build_until(stage: str, settings: Any, out: Path, json_: bool) -> None:
@@ -115,7 +119,7 @@ def _build_until(stage: str, settings: Any, out: Path, json_: bool) -> None:
 
     audited = build_until_audit(settings, out)
     if json_:
-        return _print_json(asdict(audited))
+        return print_json(asdict(audited))
     rejects = sum(audited.rejects.values())
     typer.echo(f"{audited.path}: {audited.rows:,} rows, {audited.items:,} items, {rejects:,} rejects")
     for title in ("rejects", "flags", "answer_types"):
@@ -163,13 +167,14 @@ def sample(
 
     store = Store.open(ladder)
     values: dict[str, Any] = {"strategy": {"strategy": strategy}, "seed": seed, "difficulty": difficulty}
-    settings = validate(SampleSettings, values, set_ or (), where="--set")
+    settings = validate(SampleSettings, values, set_ or ())
+    called = strategy if name is None else name
     if dry_run:
-        found = look(store, settings)
-        return _print_json(found) if json_ else typer.echo(preview(found))
-    split = run(store, settings, strategy if name is None else name, self_contained, force)
+        found = look(store, settings, called, self_contained, force)
+        return print_json(found) if json_ else typer.echo(preview(found))
+    split = run(store, settings, called, self_contained, force)
     if json_:
-        return _print_json({"path": str(split.path), **split.facts})
+        return print_json({"path": str(split.path), **split.facts})
     held, *rest = summary(split.facts["counts"], split.facts["left_out"])
     typer.echo("\n".join([f"{split.path}: {held}", *(f"  {line}" for line in rest)]))
     return None
@@ -202,7 +207,7 @@ def train(
     chosen = settings_for(opened, model, recipe, [*(set_ or ()), f"seed={seed}"])
     report = run(opened, chosen, out)
     if json_:
-        return _print_json(asdict(report))
+        return print_json(asdict(report))
     typer.echo(f"{report.model}: {report.steps} steps")
     return None
 
@@ -241,7 +246,7 @@ def evaluate(
     if out is not None:
         evaluation.save(out)
     if json_:
-        return _print_json(summary(evaluation))
+        return print_json(summary(evaluation))
     typer.echo(evaluation_table(summary(evaluation), n))
     return None
 
@@ -263,7 +268,7 @@ def compare(
     first, second = Evaluation.read(before), Evaluation.read(after)
     rows = run(first, second)
     if json_:
-        return _print_json(rows)
+        return print_json(rows)
     typer.echo(comparison_table(rows, second.n))
     return None
 
@@ -310,15 +315,15 @@ def sql(
     """Example:  ladder sql my-ladder "SELECT tier, count(*), avg(pass_rate) FROM ladder GROUP BY 1"
 
     Ask the catalogue, as plain DuckDB on my-ladder/ladder.duckdb does, and rollouts, verdicts and outcomes besides.
+    Rows are separated by tabs; a tab, line break or backslash in a value is \\t, \\n, \\r or \\\\.
     """
     from ladder.api import Ladder
 
     found = Ladder(ladder).sql(query)
     if json_:
-        return _print_json(list(found))
-    typer.echo("\t".join(found.columns))
-    for row in found.rows:
-        typer.echo("\t".join(str(cell) for cell in row))
+        return print_json(list(found))
+    for row in (found.columns, *found.rows):
+        typer.echo("\t".join(str(cell).translate(_TSV) for cell in row))
     return None
 
 
@@ -408,8 +413,18 @@ def demo(
 
     result = run(out, seed)
     if json_:
-        _print_json(result)
+        print_json(result)
 
 
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, default=str, ensure_ascii=False))
+def print_json(value: Any) -> None:
+    """A result on stdout, as one JSON value."""
+    typer.echo(json.dumps(_finite(value), default=str, ensure_ascii=False))
+
+
+def _finite(value: Any) -> Any:
+    """The same without the numbers that JSON does not have, which become null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
