@@ -86,7 +86,7 @@ def prompt(grids: list[tuple[int, int]], text: int, seed: int) -> Encoded:
         patches = sum(r * c for r, c in grids)
         pixels = rng.standard_normal((patches, 3 * 2 * PATCH * PATCH)).astype(np.float32)
     positions = rotary_positions(ids, IMAGE, grid, MERGE)
-    return Encoded(ids, ids, positions, grid, pixels, (), ())
+    return Encoded(ids, ids, positions, grid, pixels, (), tuple(f"{seed}-{i}" for i in range(len(grids))))
 
 
 def responses(lengths: list[int], seed: int) -> tuple[tuple[int, ...], ...]:

@@ -72,12 +72,15 @@ def test_log_probs_of_the_same_tokens_agree(stores: dict[str, Store]) -> None:
         )
         for item in items
     ]
-    with torch.inference_mode():
-        rated = policy(groups, 48).numpy()
-    for g, item in enumerate(items):
-        for r, row in enumerate(rows[item.id]):
-            sampled = np.array(row["logprobs"])
-            assert np.abs(rated[g, r, : len(sampled)] - sampled).max() < 1e-4
+    members = 0
+    for batch in policy.plan(groups, 16_384):
+        with torch.inference_mode():
+            rated = policy(groups, batch).logprobs_RT.numpy()
+        for (g, r), ours in zip(batch.members, rated, strict=True):
+            sampled = np.array(rows[items[g].id][r]["logprobs"])
+            assert np.abs(ours[: len(sampled)] - sampled).max() < 1e-4
+            members += 1
+    assert members == 20 * K
 
 
 def test_pass_rates_agree_within_noise(stores: dict[str, Store]) -> None:

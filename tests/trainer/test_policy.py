@@ -1,111 +1,122 @@
-"""The packed group forward is exact: against one unpadded forward per response, made by the model itself."""
+"""The policy is exact: against one unpadded float64 forward per response, made by the model itself."""
 
-from typing import Any
+import copy
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from families import FAMILIES, IMAGE, Tokens, prompt, responses, tiny
+from families import FAMILIES, Tokens
+from policy_reference import (
+    GROUPS,
+    WHOLE,
+    alone,
+    assert_close,
+    assert_gradients_close,
+    exact,
+    fresh,
+    gradients,
+    of_response,
+    policy,
+    reference,
+    scored,
+    weighed,
+)
 
-from ladder.errors import BadInput
-from trainer.policy import Group, Policy, micro_batches, pack
+from trainer.policy import Batch, Piece
 
-GROUPS = [
-    Group(prompt([(4, 4)], 5, seed=1), responses([3, 9, 1], seed=2)),
-    Group(prompt([], 7, seed=3), responses([6, 2, 8], seed=4)),  # a text-only row beside image rows
-    Group(prompt([(4, 8), (8, 4)], 4, seed=5), responses([1, 1, 12], seed=6)),
-]
-WIDTH = 12
-
-
-def policy(family: str, temperature: float = 1.0) -> Policy:
-    return Policy(tiny(family), Tokens(), temperature=temperature, autocast=False)  # type: ignore[arg-type]
-
-
-def alone(model: Any, group: Group, response: tuple[int, ...], temperature: float) -> torch.Tensor:
-    """Log-probs of one response by the model's own forward, positions its own, in float64 from the logits on."""
-    p = group.prompt
-    ids = torch.tensor([p.prompt_ids + list(response)])
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    inputs["mm_token_type_ids"] = (ids == IMAGE).long()
-    if p.pixels is not None:
-        inputs |= {"pixel_values": torch.from_numpy(p.pixels), "image_grid_thw": torch.from_numpy(p.grids)}
-    logits = model(**inputs, use_cache=False).logits[0, len(p.prompt_ids) - 1 : -1].double() / temperature
-    logits[:, list(Tokens.banned)] = float("-inf")
-    return logits.log_softmax(-1).gather(1, torch.tensor(response)[:, None])[:, 0]
-
-
-@pytest.mark.parametrize("temperature", [1.0, 0.7])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_packed_log_probs_equal_the_models_own(family: str, temperature: float) -> None:
-    with torch.no_grad():
-        packed = policy(family, temperature)(GROUPS, WIDTH)
-        for g, group in enumerate(GROUPS):
-            for r, response in enumerate(group.responses):
-                expected = alone(tiny(family), group, response, temperature)
-                assert torch.allclose(packed[g, r, : len(response)].double(), expected, atol=1e-5)
-                assert (packed[g, r, len(response) :] == 0).all()
+ONE_ROW = Batch((tuple(Piece(g, tuple(range(len(GROUPS[g].responses)))) for g in range(4)),), "packed")
+SPLIT = Batch(
+    (
+        (Piece(0, (1,)), Piece(2, (2, 0))),
+        (Piece(1, (3, 1)), Piece(0, (2, 0)), Piece(1, (0,))),
+        (Piece(3, (0,)), Piece(2, (1,)), Piece(1, (2,))),
+    ),
+    "packed",
+)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_packed_gradients_equal_the_models_own(family: str) -> None:
-    model = tiny(family)
-    weights = torch.randn(3, 3, WIDTH, generator=torch.Generator().manual_seed(7))
-
-    def gradients(total: torch.Tensor) -> dict[str, torch.Tensor]:
-        model.zero_grad()
-        total.backward()
-        return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-
-    packed = gradients((policy(family)(GROUPS, WIDTH) * weights).sum())
-    parts = [
-        (alone(model, group, response, 1.0) * weights[g, r, : len(response)]).sum()
-        for g, group in enumerate(GROUPS)
-        for r, response in enumerate(group.responses)
-    ]
-    single = gradients(torch.stack(parts).sum())
-    model.zero_grad()
-    assert packed.keys() == single.keys()
-    for name, expected in single.items():
-        assert (packed[name] - expected).norm() <= 1e-4 * expected.norm() + 1e-7, name
+@pytest.mark.parametrize("layout", ["packed", "padded", "one row", "split", "small budget", "checkpointed"])
+def test_log_probs_and_gradients_are_the_models_own(family: str, layout: str) -> None:
+    model = fresh(family)
+    learner = policy(model, layout if layout in ("packed", "padded") else "packed")
+    batches = learner.plan(GROUPS, 30 if layout == "small budget" else WHOLE)
+    if layout in ("one row", "split"):
+        batches = [ONE_ROW if layout == "one row" else SPLIT]
+    if layout == "checkpointed":
+        model.train()
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        assert model.model.language_model.gradient_checkpointing
+    expected, slopes = exact(family)
+    found = scored(learner, GROUPS, batches)
+    assert_close(found, expected)
+    assert_gradients_close(gradients(model, weighed(found)), slopes)
 
 
-def test_a_group_does_not_depend_on_its_neighbours() -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("layout", ["packed", "padded"])
+def test_log_probs_are_of_what_was_sampled_from_with_mass_on_banned_ids(family: str, layout: str) -> None:
+    model = fresh(family)
     with torch.no_grad():
-        together = policy("qwen2_5_vl")(GROUPS, WIDTH)
-        for g, group in enumerate(GROUPS):
-            assert torch.allclose(policy("qwen2_5_vl")([group], WIDTH)[0], together[g], atol=1e-5)
+        model.lm_head.weight.normal_(std=0.1)
+        model.lm_head.weight[list(Tokens.banned)] *= 4
+        learner = policy(model, layout, temperature=0.7)
+        found = scored(learner, GROUPS, learner.plan(GROUPS, WHOLE))
+        assert_close(found, reference(copy.deepcopy(model).double(), GROUPS, 0.7))
+        unbanned = policy(model, layout, temperature=0.7)
+        unbanned.banned = unbanned.banned[:0]
+        naive = scored(unbanned, GROUPS, unbanned.plan(GROUPS, WHOLE))
+        assert max((naive[k] - found[k]).abs().max() for k in found) > 0.1  # there was mass on them
 
 
-def test_chunked_logits_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("layout", ["packed", "padded"])
+def test_entropies_are_those_of_the_distribution_with_their_gradients(layout: str) -> None:
+    model = fresh("qwen3_vl")
+    learner = policy(model, layout, temperature=0.7)
+    batch = learner.plan(GROUPS, WHOLE)[0]
+    out = learner(GROUPS, batch, entropy=True)
+    assert out.entropy_RT is not None
+    slopes = gradients(model, (out.entropy_RT * out.logprobs_RT.detach()).sum())
+    double = copy.deepcopy(model).double()
+    expected, total = [], []
+    for g, r in batch.members:
+        scores = alone(double, GROUPS[g], GROUPS[g].responses[r], 0.7)
+        entropy = -(scores.exp() * scores.masked_fill(scores.isinf(), 0)).sum(-1)
+        expected.append(entropy.detach())
+        total.append((entropy * of_response(scores, GROUPS[g].responses[r]).detach()).sum())
+    for found, value in zip(out.entropy_RT, expected, strict=True):
+        assert torch.allclose(found[: len(value)].double(), value, atol=1e-5)
+        assert (found[len(value) :] == 0).all()
+    assert_gradients_close(slopes, gradients(double, torch.stack(total).sum()))
+
+
+def test_a_response_does_not_depend_on_its_siblings_or_neighbours() -> None:
+    learner = policy(fresh("qwen2_5_vl"), "packed")
     with torch.no_grad():
-        whole = policy("qwen2_5_vl")(GROUPS, WIDTH)
-    monkeypatch.setattr("trainer.policy._LOGITS_AT_ONCE", 96 * 5)
-    chunked = policy("qwen2_5_vl")(GROUPS, WIDTH)
-    assert torch.allclose(chunked, whole, atol=1e-6)
-    chunked.sum().backward()  # recomputation works
-    tiny("qwen2_5_vl").zero_grad()
+        together = scored(learner, GROUPS, [ONE_ROW])
+        for (g, r), expected in together.items():
+            own = scored(learner, GROUPS, [Batch(((Piece(g, (r,)),),), "packed")])
+            assert torch.allclose(own[g, r], expected, atol=1e-5)
 
 
-def test_a_response_never_sees_its_siblings() -> None:
-    packed = pack(GROUPS, WIDTH, 0, torch.device("cpu"))
-    length = len(GROUPS[0].prompt.prompt_ids)
-    mask = packed.mask_B1TT[0, 0]
-    first, second = slice(length, length + 3), slice(length + 3, length + 12)
-    assert mask[second, :length].all()
-    assert not mask[second, first].any()
-    assert not mask[first, second].any()
+def test_the_mask_and_the_order_of_the_r_axis_follow_the_members() -> None:
+    learner = policy(fresh("qwen2_vl"))
+    out = learner(GROUPS, SPLIT)
+    lengths = [len(GROUPS[g].responses[r]) for g, r in SPLIT.members]
+    assert out.mask_RT.sum(1).tolist() == lengths
+    assert out.logprobs_RT.shape == (len(lengths), max(lengths))
+    assert ((out.logprobs_RT < 0) == (out.mask_RT == 1)).all()
+    assert out.entropy_RT is None
 
 
-def test_micro_batches_hold_every_group_once_within_the_budget() -> None:
-    batches = micro_batches(GROUPS, 70)
-    assert sorted(i for b in batches for i in b) == [0, 1, 2]
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(GROUPS[i].row_tokens for i in batch) <= 70
-    assert len(micro_batches(GROUPS, 1)) == 3
-    assert len(micro_batches(GROUPS, 10_000)) == 1
-
-
-def test_what_packing_cannot_do_exactly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiny("qwen2_vl").config.text_config, "attention_dropout", 0.1)
-    with pytest.raises(BadInput, match="dropout"):
-        policy("qwen2_vl")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_positions_that_are_those_of_text_alone_would_be_found_out(family: str) -> None:
+    learner = policy(fresh(family))
+    group = GROUPS[2]
+    flat = np.tile(np.arange(len(group.prompt.prompt_ids)), (3, 1))
+    wrong = [replace(group, prompt=replace(group.prompt, positions=flat))]
+    with torch.no_grad():
+        found = scored(learner, wrong, learner.plan(wrong, WHOLE))
+        right = scored(learner, [group], learner.plan([group], WHOLE))
+    assert max((found[k] - right[k]).abs().max() for k in right) > 1e-4
