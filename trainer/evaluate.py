@@ -1,13 +1,15 @@
 """Evaluation on a split: mean@n at the sampling temperature, greedy accuracy and pass@n together, with intervals.
 
 Reinforcement learning often only sharpens: the three together tell. Intervals are 95% bootstrap over items; two
-evaluations of the same items are compared by paired differences. Every evaluation samples afresh.
+evaluations of the same items are compared by paired differences. Every evaluation samples afresh. How one item is measured
+is in trainer.measure.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,45 +17,28 @@ from typing import Any
 import numpy as np
 
 from ladder.engines import create_engine, model_of
-from ladder.engines.base import Engine, Request, Sampling, drive
-from ladder.errors import BadInput
-from ladder.progress import Progress, say
+from ladder.engines.base import Sampling
+from ladder.errors import BadInput, LadderError
 from ladder.prompts import template
-from ladder.records import Item, Outcome
 from ladder.runtime import quiet, tune_allocator
 from ladder.sampling import Asked
-from ladder.score import pass_at
-from ladder.settings import BuildSettings, VerifySettings
+from ladder.settings import BuildSettings
 from ladder.splits import Split
 from ladder.store import Store
+from trainer.measure import Interval, ItemResult, Measurement, bootstrap, measures, parts
 
-RESAMPLES = 2000
+__all__ = [
+    "Evaluation",
+    "Interval",
+    "ItemResult",
+    "bootstrap",
+    "compare",
+    "evaluate",
+    "measures",
+    "summary",
+]
+
 _OTHER = 1 << 32  # from a seed that the ladder has used to one that it has not
-
-
-@dataclass(frozen=True)
-class ItemResult:
-    """What came of one item: `correct` of `n` samples, whether the greedy answer is right, mean response tokens."""
-
-    id: str
-    tier: str
-    subject: str
-    n: int
-    correct: int
-    greedy: bool
-    tokens: float
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95% bootstrap interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 @dataclass(frozen=True)
@@ -103,24 +88,16 @@ def evaluate(
     sampling = Sampling(settings.sampling.temperature or 1.0, settings.sampling.max_tokens)
     fresh = seed if seed != settings.sampling.seed else seed + _OTHER
     asked = Asked(source.encoder, template(settings.prompt.template), sampling, fresh)
+    measurement = Measurement(store, rows, items, asked, n)
     try:
-        sampled = _judged(store, items, asked, n, engine, settings.verify, "evaluating")
-        greedy = Asked(source.encoder, asked.template, Sampling(0.0, sampling.max_tokens), fresh)
-        best = _judged(store, items, greedy, 1, engine, settings.verify, "greedy")
+        with settings.verify.pool() as verifier:
+            results = measurement.take(engine, verifier, "evaluating")
     finally:
         engine.close()
-    results = [
-        ItemResult(
-            id=row["id"],
-            tier=row["tier"],
-            subject=row["subject"] or "-",
-            n=len(sampled[row["id"]]),
-            correct=sum(ok for ok, _ in sampled[row["id"]]),
-            greedy=best[row["id"]][0][0],
-            tokens=float(np.mean([tokens for _, tokens in sampled[row["id"]]])),
+    if not any(result.n for result in results):
+        raise LadderError(
+            f"no sample of the {len(rows):,} items of {split.path} counts: nothing was measured"
         )
-        for row in rows
-    ]
     return Evaluation(model, str(split.path), n, sampling.temperature, seed, results)
 
 
@@ -139,87 +116,35 @@ def _asking(settings: BuildSettings, model: str) -> BuildSettings:
     )
 
 
-def _judged(
-    store: Store,
-    items: Mapping[str, Item],
-    asked: Asked,
-    n: int,
-    engine: Engine,
-    judging: VerifySettings,
-    name: str,
-) -> dict[str, list[tuple[bool, int]]]:
-    """(correct, tokens) of each sample of each item; a truncated response is wrong."""
-    out: dict[str, list[tuple[bool, int]]] = {item_id: [] for item_id in items}
-
-    def requests() -> Iterator[Request]:
-        for item in items.values():
-            yield asked.request(store, item, range(n))
-
-    with judging.pool() as verifier, Progress(name, n * len(items), "rollouts") as progress:
-
-        def collect(block: bool) -> None:
-            for (item_id, tokens, whole), verdict in verifier.completed(block=block):
-                out[item_id].append((verdict.outcome == Outcome.CORRECT and whole, tokens))
-
-        for done in drive(engine, requests()):
-            tag = (done.request_id, done.length, done.finish_reason != "length")
-            verifier.submit(tag, asked.text(done), items[done.request_id])
-            collect(block=False)
-            progress.advance()
-        collect(block=True)
-    if verifier.timeouts:
-        say(f"  {name}: {verifier.timeouts:,} responses judged too late, which count as wrong")
-    return out
-
-
-def measures(results: Sequence[ItemResult]) -> dict[str, np.ndarray]:
-    """Per item: mean@n, greedy, pass@n (unbiased, from all n samples), and response tokens."""
-    return {
-        "mean": np.array([r.correct / r.n for r in results]),
-        "greedy": np.array([float(r.greedy) for r in results]),
-        "pass": np.array([pass_at(r.n, r.correct, r.n) for r in results]),
-        "tokens": np.array([r.tokens for r in results]),
-    }
-
-
-def bootstrap(values: np.ndarray, seed: int = 0) -> Interval:
-    """Mean and 95% percentile interval over items (N,)."""
-    rng = np.random.default_rng(seed)
-    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(values.mean()), float(low), float(high))
-
-
 def summary(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
-    """Intervals of every measure for all items, each tier and each subject."""
+    """Intervals of every measure for all items, each tier and each subject; `left_out` items have no sample that counts."""
     return {
-        name: {"items": len(part)} | {m: asdict(bootstrap(v)) for m, v in measures(part).items()}
-        for name, part in _parts(evaluation.items)
+        name: {"items": len(part), "left_out": sum(not r.n for r in part)}
+        | {m: _row(v) for m, v in measures(part).items()}
+        for name, part in parts(evaluation.items)
     }
 
 
 def compare(before: Evaluation, after: Evaluation) -> dict[str, dict[str, Any]]:
-    """Paired differences after - before, item by item; raises BadInput where the items differ."""
+    """Paired differences after - before, item by item, over those that both have; raises BadInput where the items differ."""
     theirs = {r.id: r for r in before.items}
     if sorted(theirs) != sorted(r.id for r in after.items):
         raise BadInput("these evaluations are of different items; evaluate both models on the same split")
     rows: dict[str, dict[str, Any]] = {}
-    for name, part in _parts(after.items):
+    for name, part in parts(after.items):
         old, new = measures([theirs[r.id] for r in part]), measures(part)
-        rows[name] = {"items": len(part)} | {
-            m: {
-                "before": asdict(bootstrap(old[m])),
-                "after": asdict(bootstrap(new[m])),
-                "difference": asdict(bootstrap(new[m] - old[m])),
-            }
-            for m in new
-        }
+        rows[name] = {"items": len(part)} | {m: _paired(old[m], new[m]) for m in new}
     return rows
 
 
-def _parts(results: Sequence[ItemResult]) -> list[tuple[str, list[ItemResult]]]:
-    groups: dict[str, list[ItemResult]] = {"all": list(results)}
-    for axis in ("tier", "subject"):
-        for result in sorted(results, key=lambda r: getattr(r, axis)):
-            groups.setdefault(f"{axis}:{getattr(result, axis)}", []).append(result)
-    return list(groups.items())
+def _paired(old: np.ndarray, new: np.ndarray) -> dict[str, Any]:
+    """Before, after and difference, all three of the items (N,) that have both."""
+    difference = new - old
+    missing = np.isnan(difference)
+    sides = {"before": np.where(missing, np.nan, old), "after": np.where(missing, np.nan, new)}
+    return {name: _row(values) for name, values in (sides | {"difference": difference}).items()}
+
+
+def _row(values: np.ndarray) -> dict[str, float | None]:
+    """The interval for JSON, which has no NaN: null where there is nothing."""
+    return {k: None if math.isnan(v) else v for k, v in asdict(bootstrap(values)).items()}

@@ -34,7 +34,9 @@ def comparison_table(rows: Mapping[str, Mapping[str, Any]], n: int) -> str:
     return _table(heads, first) + "\n\n" + _table(heads_2, parts)
 
 
-def _interval(value: Mapping[str, float], measure: str) -> str:
+def _interval(value: Mapping[str, float | None], measure: str) -> str:
+    if value["mean"] is None:
+        return "-"
     digits = 1 if measure == "tokens" else 3
     return f"{value['mean']:.{digits}f} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
 

@@ -1,11 +1,13 @@
 """Evaluation: counts, intervals, pairing."""
 
+import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ladder.errors import BadInput
+from ladder.errors import BadInput, LadderError
 from ladder.settings import BuildSettings
 from ladder.splits import Split
 from trainer.evaluate import Evaluation, ItemResult, _asking, bootstrap, compare, evaluate, measures, summary
@@ -59,6 +61,46 @@ def test_an_evaluation_survives_its_file(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("[]")
     with pytest.raises(BadInput, match="no evaluation"):
         Evaluation.read(tmp_path / "bad.json")
+
+
+def test_missing_items_are_left_out_of_means_and_of_both_sides_of_a_comparison() -> None:
+    missing = ItemResult("i0", "easy", "read", 0, 0, None, None)
+    before, after = evaluation(result(0, 8), result(1, 4)), evaluation(missing, result(1, 6))
+    whole = summary(after)["all"]
+    assert (whole["items"], whole["left_out"], whole["mean"]["mean"], whole["tokens"]["mean"]) == (
+        2,
+        1,
+        0.75,
+        10,
+    )
+    for one, other, sign in ((before, after, 1), (after, before, -1)):
+        paired = compare(one, other)["all"]["mean"]
+        assert paired["difference"]["mean"] == sign * 0.25
+        assert {paired["before"]["mean"], paired["after"]["mean"]} == {0.5, 0.75}
+
+
+def test_a_part_without_a_result_has_null_for_json_and_a_dash_for_people(tmp_path: Path) -> None:
+    one = evaluation(result(1, 4), ItemResult("i0", "hard", "read", 0, 0, None, None))
+    assert json.loads(json.dumps(summary(one), allow_nan=False))["tier:hard"]["mean"]["mean"] is None
+    line = next(
+        line for line in evaluation_table(summary(one), 8).splitlines() if line.startswith("tier:hard")
+    )
+    assert line.split() == ["tier:hard", "1", "-", "-", "-", "-"]
+    assert comparison_table(compare(one, one), 8).count(" - ") > 0
+    one.save(tmp_path / "e.json")
+    assert Evaluation.read(tmp_path / "e.json") == one
+
+
+def test_the_mean_of_nothing_is_not_a_number() -> None:
+    interval = bootstrap(np.array([float("nan")]))
+    assert all(math.isnan(value) for value in (interval.mean, interval.low, interval.high))
+
+
+def test_an_evaluation_of_which_nothing_counts_is_told(split: Split) -> None:
+    """The ladder's model without the positions for a single answer."""
+    settings = build_settings_of(split, ["sampling.max_tokens=1000000"])
+    with pytest.raises(LadderError, match=r"no sample of the 2 items of .* counts: nothing was measured"):
+        evaluate(split, split.probe[:2], "digits", settings, n=1, seed=1)
 
 
 def test_a_real_evaluation_counts_every_sample_and_depends_on_its_seed(split: Split) -> None:

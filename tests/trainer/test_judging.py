@@ -44,7 +44,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 def test_an_evaluation_judges_as_its_ladder_does(strict: Split, opened: list[tuple[Any, ...]]) -> None:
     settings = build_settings_of(strict)
     evaluate(strict, strict.probe[:2], settings.model.name, settings, 1, 0)
-    assert opened == [(1, 7.0, Policy(format="strict"))] * 2
+    assert opened == [(1, 7.0, Policy(format="strict"))]
 
 
 def test_training_judges_as_its_ladder_does(
