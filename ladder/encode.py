@@ -134,12 +134,7 @@ class Encoder:
     def encode(self, messages: list[Message], images: Sequence[tuple[str, bytes]]) -> Encoded:
         """Encode messages whose image parts are, in order, `images`: (hash, canonical bytes). Raises ValueError for a text
         that spells one of the tokenizer's special tokens, and for images that are too few, too many or too narrow."""
-        self._refuse_special(messages)
-        text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        short = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        count = short.count(self.image_token)
-        if count != len(images):
-            raise ValueError(f"{count} image placeholders for {len(images)} images")
+        short = self._short(messages, len(images))
         pictures = tuple(self._resized(open_canonical(data)) for _, data in images)
         grids = self._grids(pictures)
         merge = self._merge**2
@@ -154,6 +149,23 @@ class Encoder:
             pictures=pictures,
             image_hashes=tuple(h for h, _ in images),
         )
+
+    def measure(self, messages: list[Message], sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+        """How many tokens and vision patches `encode` would give for images of such (width, height); no image is needed.
+        Raises ValueError where it would."""
+        short, merge, patch = self._short(messages, len(sizes)), self._merge**2, self._processor.patch_size
+        patches = [(w // patch) * (h // patch) for w, h in (self._fitted(*size) for size in sizes)]
+        return len(short) - len(sizes) + sum(count // merge for count in patches), sum(patches)
+
+    def _short(self, messages: list[Message], images: int) -> list[int]:
+        """Token ids with one placeholder per image."""
+        self._refuse_special(messages)
+        text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        short: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        count = short.count(self.image_token)
+        if count != images:
+            raise ValueError(f"{count} image placeholders for {images} images")
+        return short
 
     def _refuse_special(self, messages: list[Message]) -> None:
         """A pool's text must not end its own turn or name an image that is not there."""
@@ -178,15 +190,19 @@ class Encoder:
     def _merge(self) -> int:
         return int(self.config["vision_config"]["spatial_merge_size"])
 
-    def _resized(self, image: PILImage.Image) -> PILImage.Image:
-        from PIL import Image as PILImage
+    def _fitted(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height as exact grid multiples within the pixel budget."""
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
         factor = self._processor.patch_size * self._processor.merge_size
-        height, width = smart_resize(image.height, image.width, factor, self.min_pixels, self.max_pixels)
-        if (width, height) == image.size:
-            return image
-        return image.resize((width, height), PILImage.Resampling.BICUBIC)
+        height, width = smart_resize(height, width, factor, self.min_pixels, self.max_pixels)
+        return width, height
+
+    def _resized(self, image: PILImage.Image) -> PILImage.Image:
+        from PIL import Image as PILImage
+
+        size = self._fitted(*image.size)
+        return image if size == image.size else image.resize(size, PILImage.Resampling.BICUBIC)
 
     def _grids(self, pictures: Sequence[PILImage.Image]) -> np.ndarray | None:
         import numpy as np

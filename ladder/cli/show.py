@@ -49,7 +49,7 @@ def run(kind: str, ladder: Path, filters: Mapping[str, Sequence[str] | None], lo
     """Show the `kind` ("items" or "rejects") of a ladder that pass the filters; raises BadInput."""
     if kind not in KINDS:
         raise BadInput(
-            f"{kind!r}: say what to show, `ladder show items {ladder}` or `ladder show rejects {ladder}`"
+            f"{kind!r}: say what to show, `ladder show items {ladder}`, `... rejects {ladder}` or `... outcomes {ladder}`"
         )
     if look.images not in ("auto", *PROTOCOLS):
         raise BadInput(f"--images {look.images!r}: auto, {', '.join(PROTOCOLS)}")

@@ -15,9 +15,7 @@ def told(forecast: Forecast) -> str:
     """The forecast as lines, pass by pass and in all."""
     items = forecast.items
     lines = [f"{forecast.path}: a dry run, nothing was sampled or written"]
-    lines.append(
-        _line("items", f"{_UNKNOWN}: the data set does not say" if items is None else _figure(items))
-    )
+    lines.append(line("items", f"{_UNKNOWN}: the data set does not say" if items is None else shown(items)))
     for each in forecast.passes:
         where = "server, which was not asked" if each.engine == "server" else each.engine
         lines.append(f"  pass {each.name}: {each.asked} rollouts per item by {each.model} on {where}")
@@ -27,38 +25,39 @@ def told(forecast: Forecast) -> str:
         lines += [f"  {line}" for line in _total_lines(forecast)]
     size = forecast.disk_bytes
     if size is not None and size.value > forecast.free_bytes:
-        lines.append(f"  warning: only {_bytes(forecast.free_bytes)} are free on that disk")
+        lines.append(f"  warning: only {sized(forecast.free_bytes)} are free on that disk")
     return "\n".join(lines)
 
 
 def _pass_lines(each: PassForecast) -> Iterator[str]:
     stored = f"; {each.stored:,} are stored" if each.stored else ""
     if each.rollouts is not None and not each.rollouts.value:
-        yield _line("rollouts", f"nothing to sample{stored}")
+        yield line("rollouts", f"nothing to sample{stored}")
         return
-    yield _line("rollouts", f"{_figure(each.rollouts)}{stored}")
+    yield line("rollouts", f"{shown(each.rollouts)}{stored}")
     if each.engine == "replay":
-        yield _line("cost", "none: nothing is sampled")
+        yield line("cost", "none: nothing is sampled")
         return
-    yield _line("tokens", f"{_figure(each.tokens)}: {_figure(each.tokens_each)} per rollout")
+    yield line("tokens", f"{shown(each.tokens)}: {shown(each.tokens_each)} per rollout")
     if each.prompts is not None:
-        yield _line("prompts", _prompts(each.prompts))
-    yield _line("disk", _figure(each.disk_bytes, _bytes))
-    yield _line("time", _time(each))
+        yield line("prompts", _prompts(each.prompts))
+    yield line("disk", shown(each.disk_bytes, sized))
+    yield line("time", _time(each))
     if each.footprint is not None:
         of, room = each.footprint, each.tokens_each.value + (each.prompts.tokens if each.prompts else 0)
-        a_sample = f"{_bytes(of.position_bytes * room)} for the keys and values of each sample that runs"
-        yield _line("memory", f"{_bytes(of.weight_bytes)} for the weights in {of.dtype}, {a_sample}")
+        a_sample = f"{sized(of.position_bytes * room)} for the keys and values of each sample that runs"
+        yield line("memory", f"{sized(of.weight_bytes)} for the weights in {of.dtype}, {a_sample}")
 
 
 def _total_lines(forecast: Forecast) -> Iterator[str]:
-    yield _line("rollouts", _figure(forecast.rollouts))
-    yield _line("tokens", _figure(forecast.tokens))
-    yield _line("disk", _figure(forecast.disk_bytes, _bytes))
-    yield _line("time", _figure(forecast.seconds, clock))
+    yield line("rollouts", shown(forecast.rollouts))
+    yield line("tokens", shown(forecast.tokens))
+    yield line("disk", shown(forecast.disk_bytes, sized))
+    yield line("time", shown(forecast.seconds, clock))
 
 
-def _line(name: str, text: str) -> str:
+def line(name: str, text: str) -> str:
+    """A named line of a forecast."""
     return f"  {name:<9} {text}"
 
 
@@ -66,7 +65,8 @@ def _count(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def _figure(figure: Figure | None, unit: Callable[[float], str] = _count) -> str:
+def shown(figure: Figure | None, unit: Callable[[float], str] = _count) -> str:
+    """A figure with what it is worth and what it comes from."""
     if figure is None:
         return _UNKNOWN
     basis = "" if figure.basis == "exact" else f"{figure.basis} "
@@ -89,10 +89,11 @@ def _time(each: PassForecast) -> str:
         return (
             f"{_UNKNOWN}: give --rate TOKENS_PER_SECOND, or sample a part with --shard 0/100 and look again"
         )
-    return f"{_figure(each.seconds, clock)} at {each.rate.value:,.0f} tokens/s ({each.rate.source})"
+    return f"{shown(each.seconds, clock)} at {each.rate.value:,.0f} tokens/s ({each.rate.source})"
 
 
-def _bytes(value: float) -> str:
+def sized(value: float) -> str:
+    """Bytes in the unit that suits them."""
     power = 0
     while value >= 1000 and power < len(_UNITS) - 1:
         value, power = value / 1000, power + 1

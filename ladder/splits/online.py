@@ -30,15 +30,18 @@ from ladder.tiers import AnyTiers
 if TYPE_CHECKING:
     import duckdb
 
-_OUTCOMES = (
-    "'' AS run, 0::BIGINT AS step, '' AS item_id, 0 AS n, 0 AS correct, 0::FLOAT AS mean_tokens, 0 AS draw"
-)
+#: The columns of outcomes, for `log_sql`.
+OUTCOMES = "'' AS run, 0::BIGINT AS step, '' AS item_id, '' AS model, 0 AS n, 0 AS correct, 0::FLOAT AS mean_tokens, 0 AS draw"
 
-# A step that was done again after a kill may be there twice. Older outcomes do not tell a step's draws of an item apart.
+#: Where a row stands among those written: parts are named in the order in which they were.
+LAST = "(filename, file_row_number)"
+
+# A step that was done again after a kill may be there twice, off the CPU with other counts: what was written last is what the
+# policy that went on has seen. Older outcomes do not tell a step's draws of an item apart.
 _GROUPS = """
 CREATE OR REPLACE TEMP TABLE met AS
 SELECT id, list({{'n': n, 'c': correct, 't': n * tokens}} ORDER BY step, turn) AS groups FROM (
-    SELECT item_id AS id, step, coalesce(draw, 0) AS turn, unnest(min({{'n': n, 'correct': correct, 'tokens': mean_tokens::DOUBLE}}))
+    SELECT item_id AS id, step, coalesce(draw, 0) AS turn, unnest(arg_max({{'n': n, 'correct': correct, 'tokens': mean_tokens::DOUBLE}}, {last}))
     FROM {outcomes} WHERE run = $run AND n > 0 GROUP BY item_id, step, coalesce(draw, 0)
 ) GROUP BY id
 """
@@ -70,10 +73,12 @@ def create_online(
 ) -> dict[str, Any]:
     """Make `scored`, the ladder's items with their difficulties as a run has left them. Returns {run, groups, items}; raises
     BadInput where no run has written outcomes, or not the one that is named."""
-    run = settings.run or _latest_run(store)
+    run = settings.run or latest_run(store)
 
     def read(paths: list[Any]) -> None:
-        connection.execute(_GROUPS.format(outcomes=log_sql(paths, _OUTCOMES)), {"run": run})
+        connection.execute(
+            _GROUPS.format(outcomes=log_sql(paths, OUTCOMES, placed=True), last=LAST), {"run": run}
+        )
 
     store.outcomes.read(read)
     ((items, groups),) = connection.execute(
@@ -90,8 +95,8 @@ def create_online(
     return {"run": run, "groups": int(groups), "items": items}
 
 
-def _latest_run(store: Store) -> str:
-    """The run whose outcomes are the last of the last part."""
+def latest_run(store: Store) -> str:
+    """The run whose outcomes are the last of the last part; raises BadInput where there are none."""
     paths = store.outcomes.paths()
     if not paths:
         raise BadInput(
