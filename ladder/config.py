@@ -6,9 +6,10 @@ Layers: defaults, then the file, then dotted overrides (`--set sampling.k=16`). 
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,9 +19,9 @@ from ladder.errors import BadInput
 
 
 class Settings(BaseModel):
-    """Base of every settings model: frozen, and strict about names."""
+    """Base of every settings model: frozen, strict about names, and every number finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 S = TypeVar("S", bound=Settings)
@@ -34,22 +35,13 @@ def load(cls: type[S], path: Path, overrides: Iterable[str] = ()) -> S:
 def validate(
     cls: type[S], values: dict[str, Any], overrides: Iterable[str] = (), where: str = "settings"
 ) -> S:
-    """Validate values with dotted overrides applied; raises BadInput that names the override which is to blame, else
-    `where`."""
-    overridden = [_apply(values, override) for override in overrides]
+    """Validate values with dotted overrides applied; raises BadInput."""
+    for override in overrides:
+        _apply(values, override)
     try:
         return cls.model_validate(values)
     except ValidationError as error:
-        key, problem = _first_problem(cls, error)
-        by = next((own for own in reversed(overridden) if _is_of(own, key, problem)), None)
-        raise BadInput(f"{where if by is None else f'--set {by}'}: {problem}") from None
-
-
-def _is_of(overridden: str, key: str, problem: str) -> bool:
-    """Whether a problem of the key (of a table, or of the whole: "") may come from an override of another key."""
-    if not key:
-        return overridden in problem
-    return f"{overridden}.".startswith(f"{key}.") or f"{key}.".startswith(f"{overridden}.")
+        raise BadInput(f"{where}: {_first_problem(cls, error)}") from None
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -100,20 +92,54 @@ def _root(folder: str) -> Path:
     return installed if installed.is_dir() else package.parent / folder
 
 
-def _apply(values: dict[str, Any], override: str) -> str:
-    """Set a value; its dotted key. The value is never told: it may be a secret."""
+def put(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key, making the tables on its way. What is no table there becomes one: some settings are a number or a
+    table, and validation tells of those that are not."""
+    *tables, last = _keys(key)
+    for table in tables:
+        if not isinstance(values.get(table), dict):
+            values[table] = {}
+        values = values[table]
+    values[last] = value
+
+
+def said(overrides: Iterable[str], key: str) -> Any:
+    """What `--set` says of a dotted key; None where it says nothing. A value in the place of one of the key's tables is
+    given as it is."""
+    found: Any = {}
+    for override in overrides:
+        _apply(found, override)
+    for part in _keys(key):
+        if not isinstance(found, dict) or part not in found:
+            return None if isinstance(found, dict) else found
+        found = found[part]
+    return found
+
+
+def with_options(overrides: Iterable[str], options: Mapping[str, tuple[str, Any]]) -> list[str]:
+    """Overrides of `--set` with the values of options that set the same: by option, its dotted key and its value (None: not
+    given). Raises BadInput where an option and `--set` differ."""
+    overrides = list(overrides)
+    made = list(overrides)
+    for option, (key, value) in options.items():
+        if value is None:
+            continue
+        other = said(overrides, key)
+        if other is not None and other != value:
+            raise BadInput(
+                f"{option} says {value!r} and --set says {other!r} of the same, {key}: give one of both"
+            )
+        made.append(f"{key}={json.dumps(value, ensure_ascii=False)}")
+    return made
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
     key, found, text = override.partition("=")
     if not found or not key.strip():
         raise BadInput(
             f"--set {override!r}: write it as key=value, with dots for tables: --set sampling.k=16"
         )
-    *tables, last = keys = _keys(key.strip())
-    for table in tables:
-        values = values.setdefault(table, {})
-        if not isinstance(values, dict):
-            raise BadInput(f"--set {override!r}: {table!r} is no table")
-    values[last] = _value(text)
-    return ".".join(keys)
+    put(values, key.strip(), _value(text))
 
 
 def _keys(text: str) -> list[str]:
@@ -139,8 +165,7 @@ def _value(text: str) -> Any:
         return text
 
 
-def _first_problem(cls: type[Settings], error: ValidationError) -> tuple[str, str]:
-    """The key and the words of what is told of an error."""
+def _first_problem(cls: type[Settings], error: ValidationError) -> str:
     # an unknown key explains a missing one beside it, so it is told first
     problems = sorted(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
     first = problems[0]
@@ -151,29 +176,31 @@ def _first_problem(cls: type[Settings], error: ValidationError) -> tuple[str, st
     if unknown:
         known = [name for model in models for name in model.model_fields]
         table = "".join(f"{part}." for part in tables)
-        name = str(first["loc"][-1])
-        hint = _members_with(cls, first["loc"], name) or did_you_mean(name, known, table)
-        return path, f"unknown key {path!r}{hint}{more}"
-    return path, f"{path}{': ' if path else ''}{_message(first)}{more}"
+        hint = did_you_mean(str(first["loc"][-1]), known, table) or _whole_table(tables, models, first["loc"])
+        return f"unknown key {path!r}{hint}{more}"
+    return f"{path}{': ' if path else ''}{_message(first)}{more}"
 
 
-def _members_with(cls: type[Settings], location: tuple[int | str, ...], name: str) -> str:
-    """Words that tell by which tags of a union a table would have the key; empty where none has it."""
-    tags = [
-        f"{tag} = {typing.get_args(field.annotation)[0]!r}"
-        for model in _walk(cls, location[:-2])[1]
-        if name in model.model_fields
-        for tag, field in model.model_fields.items()
-        if typing.get_origin(field.annotation) is typing.Literal
-        and len(typing.get_args(field.annotation)) == 1
-    ]
-    return f": it is a setting of {', '.join(tags)}" if tags else ""
+def _whole_table(
+    tables: list[int | str], models: list[type[Settings]], location: tuple[int | str, ...]
+) -> str:
+    """Words on a table that was made another variant and has keys of the former; empty where it is none of several."""
+    tag = location[-2] if len(location) > 1 else ""
+    chosen = [n for m in models for n, f in m.model_fields.items() if typing.get_args(f.annotation) == (tag,)]
+    if not chosen or not tables:
+        return ""
+    table = f'{".".join(map(str, tables))}={{{chosen[0]}="{tag}"}}'
+    return (
+        f", which {tag!r} does not have; to leave out what was set for another, set the whole table: {table}"
+    )
 
 
 def _message(problem: Any) -> str:
     """Pydantic's words without its own terms."""
     if problem["type"] == "union_tag_invalid":
         return f"{problem['ctx']['tag']!r} is none of {problem['ctx']['expected_tags']}"
+    if problem["type"] == "union_tag_not_found":
+        return f"lacks {problem['ctx']['discriminator'].strip(chr(39))!r}, which says what the rest of it is"
     message = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
     return f"{message[0].lower()}{message[1:]}"
 

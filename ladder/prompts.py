@@ -38,11 +38,14 @@ _OBSERVE = (
     "First describe what you see that matters for the question in <observe> </observe>, then reason in "
     "<think> </think>, then give only the final answer in <answer> </answer>."
 )
+#: What R1-V and those that build on it ask for, in the same words as above.
+_THINK = "First reason in <think> </think>, then give only the final answer in <answer> </answer>."
 
 TEMPLATES = {
     t.name: t
     for t in (
         Template("observe-think-answer", instruction=_OBSERVE),
+        Template("think-answer", instruction=_THINK),
         Template("direct", instruction="Answer at once, with only the final answer in <answer> </answer>."),
         Template("blind", instruction=_OBSERVE, images=False),
         # The short forms that the embedded policy was taught: every prompt token costs it as much as an answer's.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from ladder.adaptive import AdaptiveSettings
 from ladder.audit.settings import AuditSettings
@@ -21,6 +21,8 @@ from ladder.verify.pool import VerifierPool
 
 #: The pass that the ladder is scored by; its settings are the build's own.
 MAIN = "main"
+#: Temperatures that are sampled at, beside 0: a division of logits by less leaves float32.
+COLDEST, HOTTEST = 0.01, 10.0
 #: Names that no further pass can have: NAME_rate and NAME_gain are columns of the ladder.
 _TAKEN = {MAIN, "pass", "corrected", "truncation", "no_answer"}
 
@@ -37,9 +39,16 @@ class SamplingSettings(Settings):
 
     k: PositiveInt = 8
     adaptive: AdaptiveSettings | None = None
-    temperature: float = Field(1.0, ge=0)
+    temperature: float = Field(1.0, ge=0, le=HOTTEST)  # 0: greedy
     max_tokens: PositiveInt = 1024
     seed: int = 0
+
+    @field_validator("temperature")
+    @classmethod
+    def _greedy_or_warm(cls, temperature: float) -> float:
+        if 0 < temperature < COLDEST:
+            raise ValueError(f"take 0, which is greedy, or {COLDEST} and more")
+        return temperature
 
     @model_validator(mode="after")
     def _first_samples_fit(self) -> SamplingSettings:

@@ -12,7 +12,10 @@ import typer
 from helpers import K, Run, digits_overrides, run_ladder, told, write_rows
 
 from ladder.cli.app import app
+from ladder.splits import Split
 from ladder.store import Store
+from trainer.run import RunReport
+from trainer.setup import Chosen
 
 
 def written(folder: Path) -> list[str]:
@@ -120,7 +123,69 @@ def test_a_second_builder_is_told_who_the_first_one_is(run: Run, ladder: Path, d
     overrides = [f"--set={o}" for o in digits_overrides(digits_pool, sampling__k=K + 1)]
     with Store.open(ladder).building("build"):
         line = told(run("build", "digits", "--out", ladder, *overrides))
-    assert f"is being built by `ladder build`, process {os.getpid()} on " in line
+    assert f"is in use by `ladder build`, process {os.getpid()} on " in line
+
+
+@pytest.mark.parametrize(
+    ("verb", "option", "override"),
+    [
+        ("build digits --dry-run", "--seed 3", "sampling.seed=4"),
+        ("build digits --dry-run", "--model a", "model.name=b"),
+        ("sample LADDER", "--seed 3", "seed=4"),
+        ("sample LADDER", "--strategy sorted", "strategy.strategy=shuffled"),
+        ("sample LADDER", "--difficulty offline", "difficulty=online"),
+        ("train SPLIT", "--seed 3", "seed=4"),
+        ("train SPLIT", "--seed 0", "seed=4"),
+        ("warmup NEW", "--seed 3", "seed=4"),
+    ],
+)
+def test_an_option_and_a_setting_that_differ_are_told(
+    run: Run, ladder: Path, tmp_path: Path, verb: str, option: str, override: str
+) -> None:
+    run("sample", ladder, "--set", "probe.per_tier=1", "--name", "drawn")
+    places = {"LADDER": str(ladder), "SPLIT": str(ladder / "splits" / "drawn"), "NEW": str(tmp_path / "new")}
+    arguments = [places.get(part, part) for part in verb.split()]
+    before = written(tmp_path)
+    line = told(run(*arguments, *option.split(), "--set", override))
+    assert f"{option.split()[0]} says " in line
+    assert f"of the same, {override.split('=')[0]}" in line
+    assert written(tmp_path) == before
+
+
+def test_the_seed_of_a_run_is_that_of_set_or_of_the_option(
+    run: Run, ladder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run("sample", ladder, "--set", "probe.per_tier=1")
+    mine = tmp_path / "mine.toml"
+    mine.write_text("seed = 7\n")
+    seeds: list[int] = []
+
+    def train(_: Split, chosen: Chosen, __: Path) -> RunReport:
+        seeds.append(chosen.settings.seed)
+        return RunReport("model", 1, 0, {})
+
+    monkeypatch.setattr("trainer.setup.train", train)
+    split = ladder / "splits" / "neuraladder"
+    for more in ([], ["--set", "seed=5"], ["--seed", "6"], ["--seed", "6", "--set", "seed=6"]):
+        assert run("train", split, *more)[0] == 0
+        assert run("train", split, "--recipe", mine, *more)[0] == 0
+    assert seeds == [0, 7, 5, 5, 6, 6, 6, 6]
+
+
+@pytest.mark.parametrize(
+    ("key", "option"), [("sampling.seed", "--seed"), ("sampling.k", "--n"), ("model.name", "--model")]
+)
+def test_what_an_evaluation_has_of_its_own_is_no_setting_of_it(
+    run: Run, built: Path, key: str, option: str
+) -> None:
+    assert f"give {option}" in told(run("eval", built / "splits" / "none", "--set", f"{key}=3"))
+
+
+def test_a_split_is_called_as_the_strategy_that_a_setting_chose(run: Run, ladder: Path) -> None:
+    code, out, _ = run(
+        "sample", ladder, "--json", "--set", "strategy.strategy=sorted", "--set", "probe.per_tier=1"
+    )
+    assert (code, Path(json.loads(out)["path"]).name) == (0, "sorted")
 
 
 @pytest.mark.parametrize("verb", ["sample", "sql"])
@@ -250,13 +315,6 @@ def test_a_dry_sample_shows_what_it_would_hold_and_writes_nothing(run: Run, buil
     assert written(built) == before
 
 
-def test_a_dry_sample_under_the_name_of_another_split_is_refused(run: Run, ladder: Path) -> None:
-    wanted = ("sample", ladder, "--set", "probe.per_tier=1")
-    run(*wanted)
-    assert "is another split" in told(run(*wanted, "--seed", "1", "--dry-run"))
-    assert run(*wanted, "--dry-run")[0] == run(*wanted, "--seed", "1", "--dry-run", "--name", "other")[0] == 0
-
-
 def test_a_sample_tells_what_it_left_out(run: Run, ladder: Path) -> None:
     code, out, err = run("sample", ladder, "--set", "probe.per_tier=1")
     assert (code, err) == (0, "")
@@ -268,13 +326,6 @@ def test_a_sample_tells_what_it_left_out(run: Run, ladder: Path) -> None:
 def test_a_query_prints_a_header_and_tab_separated_rows(run: Run, built: Path) -> None:
     code, out, err = run("sql", built, "SELECT 1 AS one, 'x' AS two UNION ALL SELECT 2, 'y' ORDER BY 1")
     assert (code, out, err) == (0, "one\ttwo\n1\tx\n2\ty\n", "")
-
-
-def test_cells_and_rows_of_a_query_end_nowhere_else_and_its_json_is_json(run: Run, built: Path) -> None:
-    query = r"SELECT concat('a', chr(9), 'b', chr(10), chr(13), '\frac') AS x, 'nan'::DOUBLE AS y, ['inf'::DOUBLE, 1] AS z"
-    assert run("sql", built, query)[1].splitlines() == ["x\ty\tz", r"a\tb\n\r\\frac" + "\tnan\t[inf, 1.0]"]
-    row = {"x": "a\tb\n\r\\frac", "y": None, "z": [None, 1.0]}
-    assert json.loads(run("sql", built, query, "--json")[1], parse_constant=pytest.fail) == [row]
 
 
 def test_the_command_in_a_process_of_its_own_behaves_the_same(tmp_path: Path) -> None:
@@ -336,7 +387,7 @@ VERBS = {
         "--set",
         "--strategy",
     ],
-    "train": ["--json", "--model", "--out", "--recipe", "--seed", "--set"],
+    "train": ["--dry-run", "--json", "--model", "--out", "--rate", "--recipe", "--seed", "--set"],
     "eval": ["--json", "--model", "--n", "--out", "--part", "--seed", "--set"],
     "compare": ["--json"],
     "diff": ["--json"],
@@ -366,6 +417,7 @@ VERBS = {
         "--limit",
         "--offset",
         "--reason",
+        "--run",
         "--save",
         "--search",
         "--source",
@@ -375,6 +427,7 @@ VERBS = {
         "--type",
         "--width",
     ],
+    "report": ["--json"],
     "warmup": ["--seed", "--set"],
     "demo": ["--json", "--out", "--seed"],
 }

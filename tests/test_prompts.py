@@ -70,6 +70,7 @@ def test_shipped_fingerprints_are_frozen() -> None:
 
 FROZEN = {
     "observe-think-answer": "6cddc73497e1028b",
+    "think-answer": "a45c00758bc5eca5",
     "direct": "f691aad8b8c1c5aa",
     "blind": "f357e3e3c2035e42",
     "brief": "1dfd8bb67a5084c5",

@@ -28,7 +28,7 @@ def main() -> None:
         sys.exit(_usage_error(error))
     if code == _INTERRUPTED:
         unheard()
-        print("ladder: stopped; what was finished is stored, the same command goes on", file=sys.stderr)
+        print("ladder: stopped; the same command goes on from what is stored", file=sys.stderr)
         sys.exit(1)
 
 

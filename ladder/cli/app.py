@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,14 +20,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-#: Signs that would end a cell or a row, and the one that stands before them, as PostgreSQL's COPY writes them.
-_TSV = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting (dotted key).")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random [default: 0].")]
 
 
 @app.command(short_help="Raw pool -> scored, tiered, ordered ladder.")
@@ -75,12 +71,11 @@ def build(
     Import a raw pool, audit every item, sample k answers per item, verify them, score difficulty, cut tiers, order.
     The same command again does only what is missing; interrupted, it goes on.
     """
-    from ladder.config import shipped
+    from ladder.config import shipped, with_options
     from ladder.settings import pipeline_settings
 
-    named = {"model.name": model, "sampling.seed": seed}
-    overrides = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
-    settings = pipeline_settings(shipped("pipelines", pipeline), [*overrides, *(set_ or ())])
+    options = {"--model": ("model.name", model), "--seed": ("sampling.seed", seed)}
+    settings = pipeline_settings(shipped("pipelines", pipeline), with_options(set_ or (), options))
     place = out or Path(settings.name)
     if rate is not None and not dry_run:
         raise BadInput("--rate is for the forecast of time: give --dry-run too, or leave it out")
@@ -97,7 +92,7 @@ def build(
 
     report = run(settings, place, Running(workers, ray, None if shard is None else Shard.parse(shard)))
     if json_:
-        return print_json(asdict(report))
+        return _print_json(asdict(report))
     lines, warnings = told(report)
     typer.echo("\n".join(lines))
     for warning in warnings:
@@ -109,7 +104,7 @@ def _forecast(settings: Any, out: Path, rate: float | None, json_: bool) -> None
     from ladder.forecast import forecast, told
 
     expected = forecast(settings, out, rate)
-    return print_json(asdict(expected)) if json_ else typer.echo(told(expected))
+    return _print_json(asdict(expected)) if json_ else typer.echo(told(expected))
 
 
 def _build_until(stage: str, settings: Any, out: Path, json_: bool) -> None:
@@ -119,7 +114,7 @@ def _build_until(stage: str, settings: Any, out: Path, json_: bool) -> None:
 
     audited = build_until_audit(settings, out)
     if json_:
-        return print_json(asdict(audited))
+        return _print_json(asdict(audited))
     rejects = sum(audited.rejects.values())
     typer.echo(f"{audited.path}: {audited.rows:,} rows, {audited.items:,} items, {rejects:,} rejects")
     for title in ("rejects", "flags", "answer_types"):
@@ -132,18 +127,19 @@ def _build_until(stage: str, settings: Any, out: Path, json_: bool) -> None:
 def sample(
     ladder: Annotated[Path, typer.Argument(help="A ladder's directory.")],
     strategy: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--strategy",
-            help="neuraladder, sorted, shuffled or reversed (controls), band, stages, gaussian, balanced.",
+            help="neuraladder [default], sorted, shuffled or reversed (controls), band, stages, gaussian, balanced.",
         ),
-    ] = "neuraladder",
+    ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="The split's name [default: the strategy's].")
     ] = None,
     difficulty: Annotated[
-        str, typer.Option("--difficulty", help="offline, or online: as training has seen it since.")
-    ] = "offline",
+        str | None,
+        typer.Option("--difficulty", help="offline [default], or online: as training has seen it since."),
+    ] = None,
     self_contained: Annotated[
         bool, typer.Option("--self-contained", help="Write the items with their images, not ids.")
     ] = False,
@@ -151,7 +147,7 @@ def sample(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what the split would contain; write nothing.")
     ] = False,
-    seed: Seed = 0,
+    seed: Seed = None,
     set_: Set = None,
     json_: Json = False,
 ) -> None:
@@ -159,22 +155,23 @@ def sample(
 
     Draw an ordered training split and a fixed probe, held out by item and by cluster of near-identical images.
     """
-    from ladder.config import validate
+    from ladder.config import validate, with_options
     from ladder.splits import SampleSettings, look
     from ladder.splits import sample as run
     from ladder.splits.told import preview, summary
     from ladder.store import Store
 
     store = Store.open(ladder)
-    values: dict[str, Any] = {"strategy": {"strategy": strategy}, "seed": seed, "difficulty": difficulty}
-    settings = validate(SampleSettings, values, set_ or ())
-    called = strategy if name is None else name
+    options = {"--strategy": ("strategy.strategy", strategy), "--difficulty": ("difficulty", difficulty)}
+    overrides = with_options(set_ or (), options | {"--seed": ("seed", seed)})
+    values = {"strategy": {"strategy": "neuraladder"}}
+    settings = validate(SampleSettings, values, overrides, where="--set")
     if dry_run:
-        found = look(store, settings, called, self_contained, force)
-        return print_json(found) if json_ else typer.echo(preview(found))
-    split = run(store, settings, called, self_contained, force)
+        found = look(store, settings)
+        return _print_json(found) if json_ else typer.echo(preview(found))
+    split = run(store, settings, settings.strategy.strategy if name is None else name, self_contained, force)
     if json_:
-        return print_json({"path": str(split.path), **split.facts})
+        return _print_json({"path": str(split.path), **split.facts})
     held, *rest = summary(split.facts["counts"], split.facts["left_out"])
     typer.echo("\n".join([f"{split.path}: {held}", *(f"  {line}" for line in rest)]))
     return None
@@ -188,10 +185,22 @@ def train(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", help="observe-r1, or a path [default: as the ladder's pipeline says]."),
+        typer.Option(
+            "--recipe",
+            help="observe-r1, othink-mr1, grpo, or a path [default: as the ladder's pipeline says].",
+        ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="The run's directory.")] = Path("run"),
-    seed: Seed = 0,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check everything, forecast memory, tokens and time; write nothing."),
+    ] = False,
+    rate: Annotated[
+        float | None, typer.Option("--rate", help="Sampled tokens per second, for the forecast of time.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of everything random [default: the recipe's].")
+    ] = None,
     set_: Set = None,
     json_: Json = False,
 ) -> None:
@@ -199,15 +208,23 @@ def train(
 
     Progressive GRPO on a split's order. The same command again goes on from the latest checkpoint.
     """
+    if rate is not None and not dry_run:
+        raise BadInput("--rate is for the forecast of time: give --dry-run too, or leave it out")
+    from ladder.config import with_options
     from ladder.splits import open_split
     from trainer.setup import settings_for
     from trainer.setup import train as run
 
     opened = open_split(split)
-    chosen = settings_for(opened, model, recipe, [*(set_ or ()), f"seed={seed}"])
+    chosen = settings_for(opened, model, recipe, with_options(set_ or (), {"--seed": ("seed", seed)}))
+    if dry_run:
+        from trainer.forecast import forecast, forecast_text
+
+        expected = forecast(opened, chosen.model, chosen.settings, out, rate)
+        return _print_json(asdict(expected)) if json_ else typer.echo(forecast_text(expected))
     report = run(opened, chosen, out)
     if json_:
-        return print_json(asdict(report))
+        return _print_json(asdict(report))
     typer.echo(f"{report.model}: {report.steps} steps")
     return None
 
@@ -223,7 +240,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", help="Keep the evaluation as JSON, for `ladder compare`.")
     ] = None,
-    seed: Seed = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the samples.")] = 1,
     set_: Set = None,
     json_: Json = False,
 ) -> None:
@@ -233,10 +250,14 @@ def evaluate(
     """
     if part not in ("train", "probe", "validation"):
         raise BadInput(f"--part {part!r}: train, probe or validation")
+    from ladder.config import said
     from ladder.splits import open_split
     from trainer.setup import build_settings_of
     from trainer.tables import evaluation_table
 
+    for option, key in {"--model": "model.name", "--n": "sampling.k", "--seed": "sampling.seed"}.items():
+        if said(set_ or (), key) is not None:
+            raise BadInput(f"--set {key} is of the ladder's build; an evaluation has its own: give {option}")
     opened = open_split(split)
     settings = build_settings_of(opened, set_ or ())
     from trainer.evaluate import evaluate as run
@@ -246,7 +267,7 @@ def evaluate(
     if out is not None:
         evaluation.save(out)
     if json_:
-        return print_json(summary(evaluation))
+        return _print_json(summary(evaluation))
     typer.echo(evaluation_table(summary(evaluation), n))
     return None
 
@@ -268,7 +289,7 @@ def compare(
     first, second = Evaluation.read(before), Evaluation.read(after)
     rows = run(first, second)
     if json_:
-        return print_json(rows)
+        return _print_json(rows)
     typer.echo(comparison_table(rows, second.n))
     return None
 
@@ -315,21 +336,21 @@ def sql(
     """Example:  ladder sql my-ladder "SELECT tier, count(*), avg(pass_rate) FROM ladder GROUP BY 1"
 
     Ask the catalogue, as plain DuckDB on my-ladder/ladder.duckdb does, and rollouts, verdicts and outcomes besides.
-    Rows are separated by tabs; a tab, line break or backslash in a value is \\t, \\n, \\r or \\\\.
     """
     from ladder.api import Ladder
 
     found = Ladder(ladder).sql(query)
     if json_:
-        return print_json(list(found))
-    for row in (found.columns, *found.rows):
-        typer.echo("\t".join(str(cell).translate(_TSV) for cell in row))
+        return _print_json(list(found))
+    typer.echo("\t".join(found.columns))
+    for row in found.rows:
+        typer.echo("\t".join(str(cell) for cell in row))
     return None
 
 
-@app.command(short_help="Page through a ladder's items or rejects.")
+@app.command(short_help="Page through items or rejects; what training saw.")
 def show(
-    what: Annotated[str, typer.Argument(metavar="items|rejects", help="What to show.")],
+    what: Annotated[str, typer.Argument(metavar="items|rejects|outcomes", help="What to show.")],
     ladder: Annotated[Path, typer.Argument(help="A ladder's directory.")],
     id_: Annotated[
         list[str] | None, typer.Option("--id", help="An item's id, or its id in its source.")
@@ -347,6 +368,9 @@ def show(
     reason: Annotated[list[str] | None, typer.Option("--reason", help="Why a reject is one.")] = None,
     search: Annotated[
         str | None, typer.Option("--search", help="A text in question, options or gold.")
+    ] = None,
+    run_: Annotated[
+        str | None, typer.Option("--run", help="The run whose outcomes are shown [default: the latest].")
     ] = None,
     offset: Annotated[int, typer.Option("--offset", min=0, help="How many to pass over.")] = 0,
     limit: Annotated[
@@ -368,29 +392,53 @@ def show(
 
     Page through a ladder's items or rejects, with thumbnails where the terminal can. A filter given twice lets pass
     either value. On a terminal a key turns the page; elsewhere --offset and --limit say which one it is.
+    `outcomes` tells how the difficulty of each tier moved in training.
     """
-    from ladder.cli.show import Look, run
-
     filters = {"id": id_, "source": source, "split": split, "subject": subject, "type": type_, "flag": flag}
     filters |= {"tier": tier, "reason": reason, "search": [search] if search else None}
-    run(what, ladder, filters, Look(offset, limit, images, width, save, json_))
+    if what == "outcomes":
+        from ladder.cli.outcomes import run as show_outcomes
+
+        return show_outcomes(ladder, run_, [name for name, values in filters.items() if values], json_)
+    if run_ is not None:
+        raise BadInput(f"--run selects outcomes: `ladder show outcomes {ladder} --run {run_}`")
+    from ladder.cli.show import Look, run
+
+    return run(what, ladder, filters, Look(offset, limit, images, width, save, json_))
+
+
+@app.command(short_help="Write a ladder's report again.")
+def report(
+    ladder: Annotated[Path, typer.Argument(help="A ladder's directory.")],
+    json_: Json = False,
+) -> None:
+    """Example:  ladder report my-ladder
+
+    Write report.html again, with what training has seen since the build: a build writes it too, a run does not.
+    """
+    from ladder.report import refresh_report
+    from ladder.store import Store
+
+    path = refresh_report(Store.open(ladder))
+    return _print_json({"path": str(path)}) if json_ else typer.echo(str(path))
 
 
 @app.command(short_help="Rebuild the embedded policy from nothing.")
 def warmup(
     out: Annotated[Path, typer.Argument(help="Where to put the model.")],
-    seed: Seed = 0,
+    seed: Seed = None,
     set_: Set = None,
 ) -> None:
     """Example:  ladder warmup my-policy --seed 0
 
     Rebuild the embedded policy from nothing: the supervised cold start on the observe-think-answer format.
     """
-    from ladder.config import validate
+    from ladder.config import validate, with_options
     from ladder.progress import stage_lines
     from trainer.warmup.settings import WarmupSettings
 
-    settings = validate(WarmupSettings, {"seed": seed}, set_ or (), where="--set")
+    overrides = with_options(set_ or (), {"--seed": ("seed", seed)})
+    settings = validate(WarmupSettings, {}, overrides, where="--set")
     if out.exists() and any(out.iterdir()):
         raise BadInput(f"{out} is not empty; name a new directory")
     from trainer.warmup.stages import warmup as run
@@ -402,7 +450,7 @@ def warmup(
 @app.command(short_help="The main job on the embedded pool and policy.")
 def demo(
     out: Annotated[Path, typer.Option("--out", help="The demo's directory.")] = Path("ladder-demo"),
-    seed: Seed = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
     json_: Json = False,
 ) -> None:
     """Example:  ladder demo --out ladder-demo
@@ -413,18 +461,8 @@ def demo(
 
     result = run(out, seed)
     if json_:
-        print_json(result)
+        _print_json(result)
 
 
-def print_json(value: Any) -> None:
-    """A result on stdout, as one JSON value."""
-    typer.echo(json.dumps(_finite(value), default=str, ensure_ascii=False))
-
-
-def _finite(value: Any) -> Any:
-    """The same without the numbers that JSON does not have, which become null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, default=str, ensure_ascii=False))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ladder.cli.app import Json, Set, app, print_json
+from ladder.cli.app import Json, Set, app
 from ladder.errors import BadInput
 
 __all__ = ["app"]
@@ -43,7 +43,7 @@ def export(
 
     opened = open_split(split)
     values = {"to": to, "part": part} | ({"prompt": prompt} if prompt else {})
-    settings = validate(ExportSettings, values, set_ or ())
+    settings = validate(ExportSettings, values, set_ or (), where="--set")
     exported = run(opened, settings, out or Path(f"{opened.path.name}-{settings.to}"))
     if json_:
         return typer.echo(json.dumps(asdict(exported) | {"path": str(exported.path)}, ensure_ascii=False))
@@ -64,7 +64,7 @@ def diff(
     from ladder.diff import diff as run
 
     found, told = run(a, b)
-    print_json(found) if json_ else typer.echo(told)
+    typer.echo(json.dumps(found, default=str, ensure_ascii=False) if json_ else told)
 
 
 @app.command(short_help="Bring a ladder of an older format version forward.")
