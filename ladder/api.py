@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ladder.errors import BadInput, LadderError
 
@@ -58,12 +58,6 @@ class Table:
         for batch in self._table.to_batches(_ROWS_AT_ONCE):
             yield from batch.to_pylist()
 
-    def __getitem__(self, place: int) -> dict[str, Any]:
-        """The row at a place, from the end where it is negative; raises IndexError where there is none."""
-        at = range(len(self))[_place(place)]
-        row: dict[str, Any] = self._table.slice(at, 1).to_pylist()[0]
-        return row
-
     def __repr__(self) -> str:
         return f"Table({len(self):,} rows: {', '.join(self.columns)})"
 
@@ -97,9 +91,7 @@ class Table:
                 fingerprint=self._fingerprint(),
             )
         except hf.exceptions.DatasetGenerationError as error:
-            raise _failed(error.__cause__) or error from None
-        except OSError as error:
-            raise _failed(error) from None
+            raise error.__cause__ if isinstance(error.__cause__, LadderError) else error from None
 
     def _fingerprint(self) -> str:
         """What the cache knows the rows by: themselves, and the parts that their images are in."""
@@ -114,25 +106,6 @@ class Table:
         return digest("dataset-1", sink.getvalue().to_pybytes(), *parts)
 
 
-@overload
-def _failed(error: OSError) -> LadderError: ...
-@overload
-def _failed(error: BaseException | None) -> LadderError | None: ...
-def _failed(error: BaseException | None) -> LadderError | None:
-    """What is told of a data set that could not be made; none where the error is a bug."""
-    if isinstance(error, OSError):
-        return LadderError(f"cannot write the cache of `datasets` (cache_dir): {error}")
-    return error if isinstance(error, LadderError) else None
-
-
-def _place(place: object) -> int:
-    if not isinstance(place, int):
-        raise BadInput(
-            f"[{place!r}]: rows have numbers; ask for columns by .arrow(columns=[...]) or .pandas(...)"
-        )
-    return place
-
-
 def _pictured(table: pa.Table, store: Store) -> Iterator[dict[str, Any]]:
     """Rows with the encoded bytes of their images."""
     for batch in table.to_batches(_PICTURED_AT_ONCE):
@@ -144,8 +117,7 @@ def _pictured(table: pa.Table, store: Store) -> Iterator[dict[str, Any]]:
 
 class Rows:
     """Some rows of a ladder, in a fixed order. They are read anew each time that they are asked for; `columns` and `where`
-    (an SQL condition, with `params` for its `$name` or `?`; an empty one holds for all) leave out what is not wanted before it
-    is in memory.
+    (an SQL condition, with `params` for its `$name` or `?`) leave out what is not wanted before it is in memory.
 
     All of its methods raise BadInput for a column or a condition that there is not, and where the ladder has not come that
     far."""
@@ -200,18 +172,11 @@ class Rows:
         """The rows as dictionaries."""
         return iter(self.read())
 
-    def __getitem__(self, place: int) -> dict[str, Any]:
-        """The row at a place, from the end where it is negative; raises IndexError where there is none. Each is a query of
-        its own: to go through them, `for row in rows`."""
-        at = range(len(self))[_place(place)]
-        order = f" ORDER BY {self._order}" if self._order else ""
-        return self._ask(f"SELECT * FROM {self._source}{order} LIMIT 1 OFFSET {at}", None)[0]
-
     def __repr__(self) -> str:
         return f"Rows({self.count():,} of {', '.join(self.columns)})"
 
     def _where(self, condition: str | None) -> str:
-        return f"{self._source} WHERE ({condition}\n)" if condition and condition.strip() else self._source
+        return self._source if condition is None else f"{self._source} WHERE ({condition}\n)"
 
 
 class Named(dict[str, T]):

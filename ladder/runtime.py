@@ -7,8 +7,9 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -78,6 +79,44 @@ def terminable() -> Iterator[None]:
     finally:
         for sign, handler in before.items():
             signal.signal(sign, handler)
+
+
+@contextmanager
+def finishing(seconds: float) -> Iterator[None]:
+    """What a stop should not cut in two, if it is short: a signal is heard at the end of the block, or so many seconds later
+    where the block takes longer."""
+    asked: list[int] = []
+    until = float("inf")
+
+    def later(sign: int, frame: FrameType | None) -> None:
+        nonlocal until
+        if not asked:
+            asked.append(sign)
+            until = time.monotonic() + seconds
+            again.args = (threading.main_thread().ident, sign)
+            again.start()
+        elif time.monotonic() >= until:
+            before[sign](sign, frame)
+
+    again = threading.Timer(seconds, signal.pthread_kill)
+    again.daemon = True
+    found = {sign: signal.getsignal(sign) for sign in (signal.SIGTERM, signal.SIGINT)}
+    before: dict[int, Callable[..., object]] = {
+        s: handler for s, handler in found.items() if callable(handler)
+    }
+    try:
+        for sign in before:
+            signal.signal(sign, later)
+    except ValueError:  # not the main thread: whoever runs us there handles signals
+        before = {}
+    try:
+        yield
+    finally:
+        again.cancel()
+        for sign, handler in before.items():
+            signal.signal(sign, handler)  # type: ignore[arg-type]
+        if asked:
+            before[asked[0]](asked[0], None)
 
 
 def unheard() -> None:

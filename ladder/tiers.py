@@ -36,11 +36,8 @@ class _Named(Settings):
         most = self._most()
         if list(self.cuts) != sorted(set(self.cuts)) or not all(0 < c < most for c in self.cuts):
             raise ValueError(f"cuts must rise strictly between 0 and {most}")
-        bad = [n for at, n in enumerate(self.names) if not n.isidentifier() or n in self.names[:at]]
-        if bad:
-            raise ValueError(
-                f"names must differ and be identifiers, for they name directories and configs; {bad[0]!r} is not one"
-            )
+        if len(set(self.names)) != len(self.names) or not all(n.isidentifier() for n in self.names):
+            raise ValueError("names must differ and be identifiers, for they name directories and configs")
         return self
 
     def _most(self) -> int:

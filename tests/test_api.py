@@ -436,24 +436,3 @@ def test_a_users_type_checker_sees_the_types(tmp_path: Path) -> None:
     assert "Incompatible types in assignment" in told[4]
     assert 'Unexpected keyword argument "column"' in told[5]
     assert len([line for line in told if line.startswith("error")]) == 2
-
-
-def test_a_row_is_had_by_its_place(lad: Ladder) -> None:
-    rows = list(lad.items)
-    assert (lad.items[0], lad.items[-1], lad.items.read()[3]) == (rows[0], rows[-1], rows[3])
-    for place in (len(rows), -len(rows) - 1):
-        with pytest.raises(IndexError):
-            lad.items[place]
-    with pytest.raises(BadInput, match=r"rows have numbers; ask for columns by \.arrow"):
-        lad.items["question"]  # type: ignore[index]
-
-
-def test_an_empty_condition_holds_for_all(lad: Ladder) -> None:
-    assert lad.items.count(where=" ") == len(lad.items)
-
-
-def test_a_cache_that_cannot_be_written_is_told(lad: Ladder, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(LadderError, match="cannot write the cache") as told:
-        lad.scores.dataset(cache_dir=tmp_path / "file" / "cache")
-    assert "\n" not in str(told.value)

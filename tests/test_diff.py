@@ -59,24 +59,6 @@ def test_other_tier_cuts_move_items_and_change_no_verdict(built: Path, copy: Pat
     assert found["pass_rates"]["difference"] == 0
 
 
-def test_a_tier_of_another_name_and_the_same_bounds_is_renamed_and_moves_nothing(
-    built: Path, copy: Path, pool: Path
-) -> None:
-    rebuilt(copy, pool, tiers__names=["unsolved", "tough", "medium", "easy", "solved"])
-    found, text = diff(built, copy)
-    assert (found["renamed"], found["moved"]) == ({"hard": "tough"}, 0)
-    assert "tier renamed: hard -> tough" in text
-    rebuilt(copy, pool, tiers__names=["easy", "hard", "medium", "unsolved", "solved"])
-    assert diff(built, copy)[0]["renamed"] == {}, "names of the other ladder's tiers"
-
-
-def test_the_corner_of_the_tiers_matrix_is_empty(built: Path, copy: Path, pool: Path) -> None:
-    rebuilt(copy, pool, tiers__cuts=[0.3, 0.5, 0.6, 0.99])
-    lines = diff(built, copy)[1].splitlines()
-    (at,) = (n for n, line in enumerate(lines) if " items moved" in line)
-    assert set(lines[at + 1].split()) <= {"unsolved", "hard", "medium", "easy", "solved"}
-
-
 def test_items_that_came_and_went_are_told_with_the_reason(built: Path, copy: Path, pool: Path) -> None:
     rows = read_pool_rows(pool)
     gone, broken, *rest = rows

@@ -209,7 +209,7 @@ def test_tiers_are_not_pushed_over_a_ladder_with_its_logs(ladder: Path) -> None:
 
 def test_while_the_ladder_is_built_it_is_not_pushed(run: Run, ladder: Path, hub: HubStandIn) -> None:
     with Store.open(ladder).building("build"):
-        assert "is being built" in told(run("push", ladder, REPO))
+        assert "is in use" in told(run("push", ladder, REPO))
     assert not hub.log
 
 

@@ -224,7 +224,7 @@ def test_a_build_that_did_not_come_to_its_end_is_told(ladder: Path, tmp_path: Pa
 
 def test_a_builder_is_waited_for(ladder: Path, run: Run) -> None:
     with Store.open(ladder).building("build"):
-        assert "is being built by `ladder build`" in told(run("verify", ladder))
+        assert "is in use by `ladder build`" in told(run("verify", ladder))
 
 
 def test_the_command_tells_changes_with_examples_and_as_one_object(

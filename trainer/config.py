@@ -4,66 +4,78 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from ladder.config import Settings
-from trainer.advantage import AdvantageSettings
+from ladder.settings import COLDEST, HOTTEST
+from trainer.advantage import AdvantageSettings, Grpo
+from trainer.curriculum import CurriculumSettings
 from trainer.kl import KlSettings
-from trainer.loss import ClipSettings
-from trainer.reward import RewardSettings
+from trainer.loss import LossSettings
+from trainer.optim import OptimSettings
+from trainer.probe import EvalSettings
+from trainer.reward import RewardSettings, default_reward
+from trainer.track import TrackSettings
 
 
 class BatchSettings(Settings):
-    """`prompts` x `group` responses are sampled per step, and trained on in updates of `responses_per_update`."""
+    """`prompts` x `group` responses make a step; they are trained on in updates of `responses_per_update`, one update
+    where it is not set. `tokens_per_micro_batch` and `layout` cost memory and time and never change the result."""
 
     prompts: PositiveInt = 128
     group: int = Field(8, ge=2)
-    responses_per_update: PositiveInt = 64
-    tokens_per_micro_batch: PositiveInt = 16_384  # padded tokens of one forward: memory, never the result
+    responses_per_update: PositiveInt | None = None
+    tokens_per_micro_batch: PositiveInt = 16_384
+    layout: Literal["auto", "packed", "padded"] = "auto"
 
     @model_validator(mode="after")
     def _whole(self) -> BatchSettings:
-        if self.responses_per_update % self.group:
+        if self.responses_per_update is not None and self.responses_per_update % self.group:
             raise ValueError("responses_per_update must be a multiple of group: a group trains as a whole")
         return self
 
-
-class OptimSettings(Settings):
-    """AdamW; the rate warms up linearly and falls along a cosine to `min_share` of itself, or stays."""
-
-    learning_rate: float = Field(1e-6, gt=0)
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warmup_share: float = Field(0.03, ge=0, le=1)
-    min_share: float = Field(0.1, ge=0, le=1)
+    def updates(self, groups: int) -> list[slice]:
+        """The updates of a step of so many groups."""
+        size = groups if self.responses_per_update is None else self.responses_per_update // self.group
+        return [slice(start, min(start + size, groups)) for start in range(0, groups, size)]
 
 
 class ResponseSettings(Settings):
     """How responses are sampled."""
 
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(1.0, ge=COLDEST, le=HOTTEST)
     max_tokens: PositiveInt = 8192
+
+
+class SaveSettings(Settings):
+    """A checkpoint every so many steps, and at the end; the `keep` latest stay, and the best where the probe is measured."""
+
+    every: PositiveInt = 20
+    keep: PositiveInt = 2
 
 
 class TrainSettings(Settings):
     """One run of progressive GRPO."""
 
-    steps: PositiveInt | None = None  # None: `epochs` passes over the split
+    steps: PositiveInt | None = None  # these count where both are set; None: `epochs` passes over the split
     epochs: float = Field(1.0, gt=0)
-    seed: int = 0
+    seed: NonNegativeInt = 0
     template: str = "observe-think-answer"
     dtype: Literal["float32", "bfloat16"] = (
-        "bfloat16"  # of the forward pass; weights and optimiser are float32
+        "bfloat16"  # of the forward pass; weights, gradients and moments are float32
     )
-    device: str = "auto"
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     slots: PositiveInt = 256  # responses sampled at once
-    save_every: PositiveInt = 20
+    freeze: tuple[str, ...] = ()  # "vision", "language", or patterns of parameter names
+    gradient_checkpointing: bool = False
     batch: BatchSettings = BatchSettings()
     response: ResponseSettings = ResponseSettings()
-    reward: RewardSettings = RewardSettings()
-    advantage: AdvantageSettings = AdvantageSettings()
-    clip: ClipSettings = ClipSettings()
+    reward: RewardSettings = Field(default_factory=default_reward)
+    advantage: AdvantageSettings = Grpo()
+    loss: LossSettings = LossSettings()
     kl: KlSettings = KlSettings()
+    curriculum: CurriculumSettings = CurriculumSettings()
     optim: OptimSettings = OptimSettings()
+    save: SaveSettings = SaveSettings()
+    eval: EvalSettings = EvalSettings()
+    track: TrackSettings = TrackSettings()

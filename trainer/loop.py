@@ -1,175 +1,149 @@
 """The algorithm: rollout -> verdict -> reward -> advantage -> loss -> update. Everything else is somewhere else.
 
-Progressive GRPO with the terms of Observe-R1: items come in the curriculum's order, groups are weighted by how uncertain
-their outcome is, the KL to the reference enters the reward or the loss.
+Progressive GRPO: items come in the curriculum's order, a gate admits groups by their verdicts and refills from the next
+items, groups are weighted by how uncertain their outcome is, and the KL to the reference has a weight that may move.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 
-from ladder.engines.base import UpdatableEngine
+from ladder.progress import Stopwatch
 from trainer.advantage import advantages_PG
-from trainer.config import OptimSettings, TrainSettings
-from trainer.curriculum import Draw, Gate, Sampler
-from trainer.kl import kl_PGT, to_go_PGT
-from trainer.loss import LossInputs, policy_loss
-from trainer.policy import Policy, micro_batches
-from trainer.reward import rewards_PG, well_formed
-from trainer.rollout import JudgedGroup
+from trainer.config import TrainSettings
+from trainer.curriculum import Supply
+from trainer.kl import KlWeight
+from trainer.loss import policy_loss
+from trainer.metrics import Sums, answers_of, described, sampled
+from trainer.optim import Optimizer, learning_rate
+from trainer.policy import Batch, Features, Group, Policy
+from trainer.reward import rewards_PG
+from trainer.rollout import JudgedGroup, Rollouts
+from trainer.schedule import Span
+from trainer.update import Update, fill, pulled, sampled_logprobs, token_weights_PG
 
 
 @dataclass
 class Learner:
-    """What changes while training."""
+    """What changes while training. `updates` counts updates of the weights, and is their version."""
 
     policy: Policy
     reference: Policy | None
-    optimizer: torch.optim.Optimizer
-    sampler: Sampler
-    gate: Gate
-    engine: UpdatableEngine
+    optimizer: Optimizer
+    supply: Supply[JudgedGroup]
+    rollouts: Rollouts
+    kl: KlWeight
     updates: int = 0
 
 
-def draw_step(learner: Learner, settings: TrainSettings) -> list[Draw]:
-    """The draws of one step."""
-    return [learner.sampler.next() for _ in range(settings.batch.prompts)]
+@dataclass
+class Step:
+    """One step's groups, what was made of them, and what there is to tell."""
+
+    groups: list[JudgedGroup]
+    model: str  # the engine's fingerprint, with the version of the weights that sampled
+    terms: dict[str, torch.Tensor] = field(default_factory=dict)  # the reward's terms, each (P, G)
+    advantages_PG: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
+    metrics: dict[str, float] = field(default_factory=dict)
+    clock: Stopwatch = field(default_factory=Stopwatch)
 
 
-def learn(
-    learner: Learner, groups: Sequence[JudgedGroup], settings: TrainSettings, total_updates: int
-) -> dict[str, Any]:
-    """Train on one step's judged groups; returns the step's metrics."""
-    for judged in groups:
-        learner.sampler.observe(judged.outcome)
-    groups = [judged for judged in groups if learner.gate.admit(judged.outcome)]
-    correct_PG = torch.tensor([[r.correct for r in g.responses] for g in groups], dtype=torch.float32)
-    formed_PG = torch.tensor(
-        [[well_formed(r.text, settings.reward.format) for r in g.responses] for g in groups]
-    )
-    lengths_PG = torch.tensor([[len(r.completion.token_ids) for r in g.responses] for g in groups])
-    terms = rewards_PG(correct_PG, formed_PG, lengths_PG, settings.reward)
-    advantages = advantages_PG(terms["total"], correct_PG, settings.advantage)
-    metrics = _describe(terms, correct_PG, formed_PG, lengths_PG, advantages)
-    per_update = settings.batch.responses_per_update // settings.batch.group
-    sums: dict[str, float] = {}
-    for start in range(0, len(groups), per_update):
-        chosen = slice(start, start + per_update)
-        rate = learning_rate(settings.optim, learner.updates, total_updates)
-        for name, value in _update(learner, groups[chosen], advantages[chosen], settings, rate).items():
-            sums[name] = sums.get(name, 0.0) + value
-    learner.engine.load(str(learner.updates), None)
-    count = math.ceil(len(groups) / per_update)
-    return metrics | {name: value / count for name, value in sums.items()}
+def gather(learner: Learner) -> list[JudgedGroup]:
+    """A step's groups: what the curriculum draws is sampled and judged, and what the gate does not admit is refilled from
+    the next items in order. Empty when the curriculum is over."""
+    while draws := learner.supply.round():
+        learner.supply.offer(learner.rollouts.groups(draws, learner.updates))
+    return learner.supply.take()
 
 
-def _update(
+def learn(learner: Learner, step: Step, settings: TrainSettings, span: Span) -> None:
+    """Train on a step's groups, in one or several updates; the step's terms, advantages and metrics are filled in."""
+    answers = answers_of(step.groups)
+    step.terms = rewards_PG(answers, settings.reward)
+    step.advantages_PG = advantages_PG(step.terms["total"], answers.correct_PG, settings.advantage)
+    step.metrics |= sampled(step.groups, learner.updates)
+    step.clock.lap("reward")
+    groups = [judged.group for judged in step.groups]
+    features = learner.policy.features(groups)
+    parts = settings.batch.updates(len(groups))
+    old = old_logprobs(learner, step, features, settings, parts)
+    step.clock.lap("old")
+    sums = Sums()
+    learner.policy.train()  # without it nothing is checkpointed; with it an engine would have no key-value cache
+    for index, part in enumerate(parts):
+        update(learner, step, part, old[part], features, settings, span.part(index, len(parts)), sums)
+    learner.policy.eval()
+    learner.rollouts.engine.load(str(learner.updates), None)
+    learner.kl.observe(sums.mean("kl"), len(groups) * settings.batch.group)
+    step.metrics |= described(step.terms, answers, step.advantages_PG) | sums.means()
+
+
+def update(
     learner: Learner,
-    judged: Sequence[JudgedGroup],
-    advantages: torch.Tensor,
+    step: Step,
+    part: slice,
+    old: Sequence[Sequence[torch.Tensor | None]],
+    features: Features | None,
     settings: TrainSettings,
-    rate: float,
-) -> dict[str, float]:
-    """One optimiser step over some groups, in micro-batches that change nothing but memory."""
-    groups = [j.group for j in judged]
-    tokens = float(sum(len(r) for g in groups for r in g.responses))
-    totals: dict[str, float] = {}
-    for chosen in micro_batches(groups, settings.batch.tokens_per_micro_batch):
-        part = [groups[i] for i in chosen]
-        width = max(len(r) for g in part for r in g.responses)
-        sampled_PGT, mask_PGT = _sampled([judged[i] for i in chosen], width, learner.policy.device)
-        reference_PGT = None
-        if learner.reference is not None:
-            with torch.no_grad():
-                reference_PGT = learner.reference(part, width)
-        logprobs_PGT = learner.policy(part, width)
-        inputs = LossInputs(
-            logprobs_PGT=logprobs_PGT,
-            old_PGT=sampled_PGT,
-            reference_PGT=reference_PGT,
-            advantages_PGT=_per_token(
-                advantages[chosen].to(mask_PGT.device), sampled_PGT, reference_PGT, mask_PGT, settings
-            ),
-            mask_PGT=mask_PGT,
-        )
-        loss, sums = policy_loss(inputs, settings.clip, settings.kl, tokens)
-        loss.backward()
-        if reference_PGT is not None:
-            sums["kl"] = (kl_PGT(sampled_PGT, reference_PGT, "k3") * mask_PGT).sum()
-        for name, value in (sums | {"loss": loss.detach() * tokens}).items():
-            totals[name] = totals.get(name, 0.0) + float(value) / tokens
-    norm = torch.nn.utils.clip_grad_norm_(learner.policy.parameters(), settings.optim.max_grad_norm)
-    for group in learner.optimizer.param_groups:
-        group["lr"] = rate
-    learner.optimizer.step()
-    learner.optimizer.zero_grad(set_to_none=True)
+    span: Span,
+    sums: Sums,
+) -> None:
+    """One update of the weights over some groups, in forwards that change nothing but memory."""
+    judged, kl_weight = step.groups[part], learner.kl.at(span.start)
+    weights_PG = token_weights_PG(judged, settings)
+    made = Update.of(judged, step.advantages_PG[part], weights_PG, old, pulled(kl_weight, settings))
+    for batch in learner.policy.plan(made.groups, settings.batch.tokens_per_micro_batch):
+        reference_RT = _reference_RT(learner, made.groups, batch, features, kl_weight)
+        step.clock.lap("reference")
+        scored = learner.policy(made.groups, batch, features, entropy=settings.loss.entropy > 0)
+        inputs = made.inputs(batch, scored, reference_RT, settings.kl, kl_weight)
+        loss, told = policy_loss(inputs, settings.loss, settings.kl, kl_weight)
+        step.clock.lap("forward")
+        if loss.requires_grad:  # not where only the vision tower learns, and there is no picture
+            loss.backward()
+        step.clock.lap("backward")
+        sums.add(loss, told, inputs.mask_RT)
+    rate = learning_rate(settings.optim, span.start, span.end)
+    sums.after_update(learner.optimizer.step(rate) | {"kl_weight": kl_weight})
+    step.clock.lap("optimizer")
     learner.updates += 1
-    return totals | {"grad_norm": float(norm), "learning_rate": rate}
 
 
-def _per_token(
-    advantages_PG: torch.Tensor,
-    old_PGT: torch.Tensor,
-    reference_PGT: torch.Tensor | None,
-    mask_PGT: torch.Tensor,
+@torch.no_grad()
+def old_logprobs(
+    learner: Learner,
+    step: Step,
+    features: Features | None,
     settings: TrainSettings,
-) -> torch.Tensor:
-    """Advantages (P, G, T); with the KL in the reward, what is still to be paid from each token on comes off."""
-    per_token = advantages_PG[:, :, None] * mask_PGT
-    if reference_PGT is None or settings.kl.place != "reward":
-        return per_token
-    penalty = kl_PGT(old_PGT, reference_PGT, settings.kl.estimator)
-    return per_token - settings.kl.weight * to_go_PGT(penalty, mask_PGT)
+    parts: Sequence[slice],
+) -> list[list[torch.Tensor | None]]:
+    """Log-probs (T) of each response, by group, that ratios are taken to: those of the engine that sampled; or, where asked
+    for, the policy's own before the step's first update, which is on-policy itself (None) and needs no pass. Groups that
+    older weights sampled keep the engine's."""
+    old = sampled_logprobs(step.groups, None if settings.loss.old == "sampled" else learner.updates)
+    if settings.loss.old == "policy" and len(parts) > 1:
+        everything = pulled(float(learner.kl.ever_positive), settings)
+        fill(
+            old,
+            learner.policy,
+            step.groups,
+            step.advantages_PG,
+            features,
+            settings,
+            parts[1].start,
+            everything,
+        )
+    return old
 
 
-def _sampled(
-    judged: Sequence[JudgedGroup], width: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probs of the policy that sampled, from the engine (P, G, T), and the mask of response tokens."""
-    out = torch.zeros(len(judged), len(judged[0].responses), width)
-    mask = torch.zeros_like(out)
-    for p, group in enumerate(judged):
-        for g, response in enumerate(group.responses):
-            length = len(response.completion.logprobs)
-            out[p, g, :length] = torch.tensor(response.completion.logprobs)
-            mask[p, g, :length] = 1.0
-    return out.to(device), mask.to(device)
-
-
-def learning_rate(optim: OptimSettings, update: int, total: int) -> float:
-    """Linear warm-up, then a cosine to `min_share` of the rate, or the rate itself."""
-    warmup = max(1, round(optim.warmup_share * total))
-    if update < warmup:
-        return optim.learning_rate * (update + 1) / warmup
-    if optim.schedule == "constant":
-        return optim.learning_rate
-    done = (update - warmup) / max(1, total - warmup)
-    share = optim.min_share + (1 - optim.min_share) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-    return optim.learning_rate * share
-
-
-def _describe(
-    terms: dict[str, torch.Tensor],
-    correct_PG: torch.Tensor,
-    formed_PG: torch.Tensor,
-    lengths_PG: torch.Tensor,
-    advantages_PG: torch.Tensor,
-) -> dict[str, float]:
-    """The step in numbers: rewards by term, correctness, format, length, and how much of it carried signal."""
-    signal = advantages_PG.abs().sum(1) > 0
-    tokens = lengths_PG.float()
-    return {
-        **{f"reward/{name}": float(value.mean()) for name, value in terms.items()},
-        "correct": float(correct_PG.mean()),
-        "formed": float(formed_PG.float().mean()),
-        "tokens": float(tokens.mean()),
-        "tokens_with_signal": float(tokens[signal].sum() / tokens.sum()),
-        "groups_without_signal": float((~signal).float().mean()),
-        "bonus_paid": float((terms["bonus"] > 0).any(1).float().mean()) if "bonus" in terms else 0.0,
-    }
+@torch.no_grad()
+def _reference_RT(
+    learner: Learner, groups: Sequence[Group], batch: Batch, features: Features | None, kl_weight: float
+) -> torch.Tensor | None:
+    """The reference's log-probs, where its weight asks for them; a frozen vision tower is the same in both."""
+    if learner.reference is None or kl_weight == 0:
+        return None
+    return learner.reference(groups, batch, features).logprobs_RT

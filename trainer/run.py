@@ -1,225 +1,249 @@
-"""A training run: set everything up, resume from the latest checkpoint, loop, save. The algorithm is in trainer.loop."""
+"""A training run: assemble everything, resume from the latest checkpoint, step after step, measure, save. The algorithm is in
+trainer.loop.
+
+Steps are counted from 1; 0 is before training. A run that is done again goes on from its latest whole checkpoint and
+repeats the steps after it, with the same draws and, on the CPU, the same numbers. However it ends, what the last finished
+step left is saved first, unless the next one had begun to change the weights.
+"""
 
 from __future__ import annotations
 
-import copy
-import json
-import math
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import count
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import torch
-
-from ladder.config import dump
-from ladder.digest import fingerprint
-from ladder.encode import Encoder
-from ladder.engines import choose_device
-from ladder.engines.base import Sampling
 from ladder.engines.settings import ModelSettings
-from ladder.engines.transformers import TransformersEngine
-from ladder.errors import BadInput
-from ladder.models import load_model, model_fingerprint, resolve_model
-from ladder.progress import Progress, Stopwatch, say
-from ladder.prompts import template
-from ladder.records import Item
-from ladder.runtime import quiet, terminable, tune_allocator
-from ladder.sampling import Asked
+from ladder.errors import LadderError
+from ladder.progress import Progress, say
+from ladder.report import refresh_report
+from ladder.runtime import finishing, quiet, terminable, tune_allocator
 from ladder.settings import settings_of
 from ladder.splits import Split
-from ladder.store import Store
-from ladder.store.parts import write_text
+from ladder.store.locks import building
 from ladder.verify.pool import VerifierPool
-from trainer.checkpoint import checkpoints, load_state, save_checkpoint, save_model
-from trainer.config import OptimSettings, TrainSettings
-from trainer.curriculum import Everything, SplitOrder
-from trainer.loop import Learner, draw_step, learn
-from trainer.policy import Policy
-from trainer.rollout import JudgedGroup, roll_out
-from trainer.track import JsonlTracker, Tracker
+from trainer.assemble import Finished, World, finished, learner_of, world_of
+from trainer.checkpoint import (
+    forget_torn,
+    latest,
+    save_best,
+    save_checkpoint,
+    save_model,
+    settle_best,
+    step_of,
+)
+from trainer.claim import claim, make
+from trainer.config import TrainSettings
+from trainer.loop import Learner, Step, gather, learn
+from trainer.probe import MEASURED, Best, Probe
+from trainer.reward import load_own
+from trainer.schedule import Plan, Span
+from trainer.seen import sample_rows, write_outcomes
+from trainer.track import Trackers, open_trackers
+
+_PATIENCE_S = 4.0  # that a stop waits for an update or a checkpoint under way; it may take 10 in all
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a run did; `model` is a Hugging Face directory."""
+    """What a run did; `model` is a Hugging Face directory, and so is `best`, where the probe was measured."""
 
     model: str
     steps: int
     resumed_at: int
     metrics: dict[str, Any]
+    best: str | None = None
 
 
-@dataclass(frozen=True)
-class _World:
-    """What a run reads and does not change."""
+@dataclass
+class _Run:
+    """A run under way; `done` steps are finished, the last of which had these `metrics` and left the learner as `left` says.
+    `saved`: a checkpoint says all of that."""
 
-    store: Store
-    items: Mapping[str, Item]
-    asked: Asked
-    encoder: Encoder
-    settings: TrainSettings
-    run: str
-    out: Path
-    source: Path
+    world: World
+    learner: Learner
+    verifier: VerifierPool
+    trackers: Trackers
+    probe: Probe | None
+    plan: Plan
+    done: int
+    metrics: dict[str, Any]
+    left: Finished
+    best: Best = field(default_factory=Best)
+    saved: bool = True
+
+    @property
+    def settings(self) -> TrainSettings:
+        return self.world.settings
 
 
 def train(split: Split, model: ModelSettings, settings: TrainSettings, out: Path) -> RunReport:
     """Train `model` on a split into `out`; goes on where an interrupted run of the same settings stopped.
 
-    Raises BadInput for a directory of another run, or a model that is no VLM.
+    Raises BadInput for a directory of another run, a model that is no VLM, or a tracker that is not there; LadderError
+    where the ladder or the run's directory cannot be written, and where there was nothing to train on.
     """
     quiet()
     tune_allocator()
-    store = Store.open(split.ladder)
-    source = resolve_model(model.name)
-    encoder = Encoder(source, min_pixels=model.min_pixels, max_pixels=model.max_pixels)
-    items = {item.id: item for item in store.load_items([row["id"] for row in split.train])}
-    _claim(out, split, model, settings)
-    sampling = Sampling(settings.response.temperature, settings.response.max_tokens)
-    asked = Asked(encoder, template(settings.template), sampling, settings.seed)
-    world = _World(
-        store, items, asked, encoder, settings, fingerprint("run-1", str(out.resolve())), out, source
-    )
-    steps = settings.steps or math.ceil(len(split.train) * settings.epochs / settings.batch.prompts)
-    latest = next(iter(reversed(checkpoints(out / "checkpoints"))), None)
-    learner, first = _learner(world, split, latest)
-    if first:
-        say(f"  resumed at step {first}")
-    metrics: dict[str, Any] = {}
-    with (
-        terminable(),
-        settings_of(split.ladder).verify.pool() as verifier,
-        Progress("training", steps, "steps", done=first) as progress,
-    ):
-        tracker: Tracker = JsonlTracker(out / "metrics.jsonl", first)
-        for step in range(first, steps):
-            metrics = _step(world, learner, verifier, step, steps)
-            tracker.log(step, metrics)
-            progress.advance(1, f"correct {metrics['correct']:.2f}, {metrics['tokens']:.1f} tokens")
-            if (step + 1) % settings.save_every == 0 or step + 1 == steps:
-                _save(world, learner, step + 1)
-        tracker.close()
-    save_model(learner.policy.model, source, out / "model")
-    return RunReport(str(out / "model"), steps, first, metrics)
+    settings.track.check()
+    load_own(settings.reward)
+    world = world_of(split, model, settings, out)
+    world.store.outcomes.check_writable()
+    make(out)
+    with terminable(), building(out, "train"), settings_of(split.ladder).verify.pool() as verifier:
+        claim(out, split, model, settings, world.weights)
+        forget_torn(out)
+        run = _begun(world, verifier)
+        first = run.done
+        if first:
+            say(f"  resumed after step {first}")
+        with run.trackers:
+            try:
+                _steps(run)
+            except BaseException:
+                _stopped(run)
+                raise
+        save_model(run.learner.policy.model, world.source, out / "model")
+    refresh_report(world.store)
+    best = out / "best"
+    return RunReport(str(out / "model"), run.done, first, run.metrics, str(best) if best.is_dir() else None)
 
 
-def _step(world: _World, learner: Learner, verifier: VerifierPool, step: int, steps: int) -> dict[str, Any]:
-    settings, timer = world.settings, Stopwatch()
-    draws = draw_step(learner, settings)
-    groups = roll_out(
-        draws,
-        world.items,
-        world.store,
-        world.asked,
-        world.encoder,
-        settings.batch.group,
-        learner.engine,
-        verifier,
-    )
-    timer.lap("rollout")
-    per_step = math.ceil(settings.batch.prompts * settings.batch.group / settings.batch.responses_per_update)
-    model = learner.engine.fingerprint
-    metrics = learn(learner, groups, settings, steps * per_step)
-    timer.lap("learn")
-    _write_outcomes(world, groups, step, model)
-    slots = [draw.slot for draw in draws]
-    curriculum = {"slot_first": slots[0], "slot_last": slots[-1], "epoch": draws[-1].epoch}
-    told = learner.sampler.metrics() | learner.gate.metrics()
-    return (
-        metrics
-        | {f"curriculum/{k}": v for k, v in (curriculum | told).items()}
-        | {f"seconds/{k}": v for k, v in timer.seconds.items()}
-    )
-
-
-def _learner(world: _World, split: Split, latest: Path | None) -> tuple[Learner, int]:
-    """Everything that learns, fresh or from a checkpoint; and the first step to do."""
+def _begun(world: World, verifier: VerifierPool) -> _Run:
+    """A run at its start, or at its latest checkpoint."""
     settings = world.settings
-    device = choose_device(settings.device)
-    model = load_model(latest or world.source, dtype="float32", device=device)
-    autocast = settings.dtype == "bfloat16"
-    temperature = settings.response.temperature
-    policy = Policy(model, world.encoder, temperature=temperature, autocast=autocast)
-    reference = None
-    if settings.kl.weight > 0:
-        start = load_model(world.source, dtype="float32", device=device) if latest else copy.deepcopy(model)
-        reference = Policy(start, world.encoder, temperature=temperature, autocast=autocast)
-        reference.requires_grad_(False)
-    optimizer = _optimizer(policy, settings.optim)
-    ids, slots = [r["id"] for r in split.train], [r["slot"] for r in split.train]
-    engine = TransformersEngine(
-        model, world.encoder, model_fingerprint(world.source), slots=settings.slots, autocast=autocast
-    )
-    learner = Learner(
-        policy, reference, optimizer, SplitOrder(ids, slots, settings.seed), Everything(), engine
-    )
-    if latest is None:
-        return learner, 0
-    state = load_state(latest, optimizer)
-    learner.sampler.load_state_dict(state["sampler"])
-    learner.gate.load_state_dict(state["gate"])
-    learner.updates = state["updates"]
-    engine.load(str(learner.updates), None)
-    return learner, state["step"]
+    probe = Probe.of(world.split, world.store, world.asked, settings.eval) if settings.eval.every else None
+    learner, state = learner_of(world, verifier, latest(world.checkpoints))
+    done, metrics = int(state.get("step", 0)), dict(state.get("metrics", {}))
+    config = settings.model_dump(mode="json")
+    trackers = open_trackers(settings.track, world.out, done + 1 if done else 0, config, world.run)
+    plan = Plan.of(settings, learner.supply.most_draws)
+    run = _Run(world, learner, verifier, trackers, probe, plan, done, metrics, finished(learner))
+    if "best" in state:
+        run.best.load_state_dict(state["best"])
+    kept = settle_best(world.out, run.best.state_dict())
+    if not kept and run.best.done is not None and settings.eval.keep_best != "none":
+        run.best, run.saved = Best(), False  # the model that it names is gone
+        _keep_best(run, metrics)
+    return run
 
 
-def _optimizer(policy: Policy, optim: OptimSettings) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        [p for p in policy.parameters() if p.requires_grad],
-        lr=optim.learning_rate,
-        betas=optim.betas,
-        weight_decay=optim.weight_decay,
-        fused=True,
-    )
+def _steps(run: _Run) -> None:
+    """Step after step, until so many are done or the curriculum is over."""
+    _measure(run, run.plan.over(run.done))  # before the first, or where a stop came between
+    with Progress("training", run.plan.steps, "steps", done=run.done) as progress:
+        while not run.plan.over(run.done) and _step(run):
+            last = run.plan.over(run.done)
+            _measure(run, last)
+            progress.advance(1, f"correct {run.metrics['correct']:.2f}, {run.metrics['tokens']:.1f} tokens")
+            if last or run.done % run.settings.save.every == 0:
+                _save(run, run.settings.save.keep)
+    if not run.plan.over(run.done):
+        _ended_early(run)
 
 
-def _save(world: _World, learner: Learner, step: int) -> None:
-    state = {
-        "sampler": learner.sampler.state_dict(),
-        "gate": learner.gate.state_dict(),
-        "updates": learner.updates,
-    }
-    folder = world.out / "checkpoints"
-    save_checkpoint(folder, step, learner.policy.model, world.source, learner.optimizer, state)
+def _step(run: _Run) -> bool:
+    """One step; False when the curriculum is over."""
+    learner, model = run.learner, run.learner.rollouts.engine.fingerprint
+    start = run.plan.progress(run.done, learner.supply.progress)
+    step = Step([], model=model)
+    step.groups = gather(learner)
+    step.clock.lap("rollout")
+    if not step.groups:
+        return False
+    end = run.plan.progress(run.done + 1, learner.supply.progress)
+    with finishing(_PATIENCE_S):
+        learn(learner, step, run.settings, Span(start, end))
+        _tell(run, step)
+        run.done, run.metrics, run.left, run.saved = run.done + 1, step.metrics, finished(learner), False
+    return True
 
 
-def _write_outcomes(world: _World, groups: list[JudgedGroup], step: int, model: str) -> None:
-    """The step's outcomes go back to the ladder: how difficulty moves while the policy learns."""
-    draws: defaultdict[str, Iterator[int]] = defaultdict(count)
-    rows = [
-        {
-            "run": world.run,
-            "step": step,
-            "item_id": g.item.id,
-            "model": model,
-            "n": g.outcome.n,
-            "correct": g.outcome.correct,
-            "mean_tokens": g.outcome.mean_tokens,
-            "draw": next(draws[g.item.id]),
-        }
-        for g in groups
-    ]
-    world.store.outcomes.append_table(pa.Table.from_pylist(rows, schema=world.store.outcomes.schema))
+def _tell(run: _Run, step: Step) -> None:
+    """Write down what a step that was learnt from saw and did."""
+    learner, number = run.learner, run.done + 1
+    told = learner.supply.metrics()
+    step.metrics |= {f"curriculum/{name}": value for name, value in told.items()}
+    step.metrics |= {f"rollouts/{name}": float(value) for name, value in learner.rollouts.counts.items()}
+    step.metrics |= learner.optimizer.metrics()
+    step.metrics |= {f"seconds/{name}": seconds for name, seconds in step.clock.seconds.items()}
+    write_outcomes(run.world, learner.rollouts, number, step.model)
+    run.trackers.log(number, step.metrics)
+    if run.settings.track.due(number):
+        run.trackers.samples(number, sample_rows(run.world, step))
 
 
-def _claim(out: Path, split: Split, model: ModelSettings, settings: TrainSettings) -> None:
-    """Make the run's directory, or check that it is this run's: runs never share one."""
-    claim = {
-        "split": split.facts["fingerprint"],
-        "model": model.model_dump(),
-        "settings": settings.model_dump(),
-    }
-    mark = fingerprint("run-settings-1", json.loads(json.dumps(claim, default=str)))
-    file = out / "run.json"
-    if file.is_file():
-        if json.loads(file.read_text(encoding="utf-8"))["mark"] != mark:
-            raise BadInput(f"{out} holds a run with other settings; choose another --out")
+def _ended_early(run: _Run) -> None:
+    """The curriculum was over before the planned steps were: what the gate refused made no steps."""
+    supply = run.learner.supply.metrics()
+    if supply["step_draws"]:
+        write_outcomes(run.world, run.learner.rollouts, run.done + 1, run.left.model)
+        run.left, run.saved = finished(run.learner), False
+    if not run.done:
+        refused = {name: value for name, value in supply.items() if name.startswith("refused_") and value}
+        told = ", ".join(f"{int(value):,} {name.removeprefix('refused_')}" for name, value in refused.items())
+        raise LadderError(
+            f"no step was done, and nothing was learnt: no group of {int(supply['drawn']):,} draws could be trained on "
+            f"(refused: {told or 'none'}); train on a split nearer to what the model can do, or widen curriculum.gate"
+        )
+    _measure(run, last=True)
+    _save(run, run.settings.save.keep)
+    say(f"  the curriculum is over after {run.done} steps")
+
+
+def _measure(run: _Run, last: bool) -> None:
+    """Measure the probe where it is due and has not been; what it tells is added to the step's metrics."""
+    if run.probe is None or not run.settings.eval.due(run.done, last) or MEASURED in run.metrics:
         return
-    if out.is_dir() and any(out.iterdir()):
-        raise BadInput(f"{out} is not empty and holds no run; choose another --out")
-    write_text(dump(settings), out / "train.toml")
-    write_text(json.dumps({"mark": mark, "split": str(split.path), "model": model.name}, indent=2), file)
+    told: dict[str, Any] = run.probe.measure(run.learner.rollouts.engine, run.verifier, run.done)
+    _keep_best(run, told)
+    run.trackers.log(run.done, told)
+    run.metrics, run.saved = run.metrics | told, False
+
+
+def _keep_best(run: _Run, told: dict[str, Any]) -> None:
+    """Keep the best model so far; it may be the one that training began with."""
+    best = run.best.updated(run.done, told)
+    if best is run.best:
+        return
+    if run.settings.eval.keep_best != "none":
+        save_best(run.world.out, run.learner.policy.model, run.world.source, best.state_dict())
+    run.best = best
+
+
+def _save(run: _Run, keep: int) -> None:
+    """A checkpoint of the last finished step, where there is none yet."""
+    if run.saved or not run.done:
+        return
+    learner, world, best = run.learner, run.world, run.best.state_dict()
+    with finishing(_PATIENCE_S):
+        save_checkpoint(
+            world.checkpoints,
+            run.done,
+            learner.policy.model,
+            world.source,
+            learner.optimizer.adamw,
+            run.left.state({"best": best, "metrics": run.metrics}),
+            keep,
+        )
+        settle_best(world.out, best)
+        run.saved = True
+
+
+def _stopped(run: _Run) -> None:
+    """Save what the last finished step left, where the weights are still its own, and say where the run goes on. What was
+    sampled since goes to the ladder: it is done again, and counts once."""
+    with suppress(LadderError):
+        write_outcomes(run.world, run.learner.rollouts, run.done + 1, run.left.model)
+    whole = run.learner.optimizer.changes == run.left.changes
+    if whole:
+        try:
+            _save(
+                run, run.settings.save.keep + 1
+            )  # it takes the place of none that one may want to go back to
+        except LadderError as error:
+            say(f"  {error}")
+    at = step_of(latest(run.world.checkpoints))
+    where = f"goes on after step {at}" if at else "begins anew"
+    lost = "" if whole or not run.done else ", while the weights were changing"
+    say(f"  stopped after {run.done} steps{lost}: the same command {where}")

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +39,7 @@ class LadderDiff:
     rejects: list[Row]  # reason, a, b: where the counts differ
     golds: Row  # count, examples
     tiers: list[Row]  # a, b, items: tiers of the common items, None where an item has none
-    renamed: dict[str, str]  # tiers that have another name in b and the same bounds
-    moved: int  # common items of another tier, renamed ones apart
+    moved: int  # common items of another tier
     pass_rates: Row  # items, a, b (means), difference, standard_error
     shifts: Shifts
     order: float | None  # rank correlation (Spearman) of the common scored items' positions
@@ -52,7 +50,7 @@ def compare_ladders(a: Path, b: Path) -> LadderDiff:
     """Compare two ladders; raises BadInput where one is none, or its build did not come to an end."""
     stores = {"a": Store.open(a), "b": Store.open(b)}
     with _both(stores) as connection:
-        tiers, renamed = _rows(connection, _TIERS), _renamed(stores)
+        tiers = _rows(connection, _TIERS)
         counts = connection.sql(_COUNTS).fetchall()
         return LadderDiff(
             str(a),
@@ -62,8 +60,7 @@ def compare_ladders(a: Path, b: Path) -> LadderDiff:
             rejects=_rows(connection, _REJECTS),
             golds={"count": _one(connection, _GOLDS_COUNT), "examples": _rows(connection, _GOLDS)},
             tiers=tiers,
-            renamed=renamed,
-            moved=sum(row["items"] for row in tiers if renamed.get(row["a"], row["a"]) != row["b"]),
+            moved=sum(row["items"] for row in tiers if row["a"] != row["b"]),
             pass_rates=_rows(connection, _RATES)[0],
             shifts=shifts(counts),
             order=_one(connection, _ORDER),
@@ -124,24 +121,6 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> Row:
         name = f"{prefix}{key}"
         found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     return found
-
-
-def _renamed(stores: Mapping[str, Store]) -> dict[str, str]:
-    """Tiers whose names only one ladder has, and whose bounds both have."""
-    a, b = (
-        _bands(read_toml(store.path / MARKER).get("build", {}).get("tiers", {})) for store in stores.values()
-    )
-    return {
-        a[band]: b[band]
-        for band in a
-        if band in b and a[band] not in b.values() and b[band] not in a.values()
-    }
-
-
-def _bands(tiers: Row) -> dict[tuple[Any, ...], str]:
-    """The names of tiers by how they are cut, and between which cuts."""
-    ends = pairwise((None, *tiers.get("cuts", ()), None))
-    return {(tiers.get("by"), *band): name for band, name in zip(ends, tiers.get("names", ()), strict=False)}
 
 
 # --- items, golds and tiers ----------------------------------------------------------------------------------

@@ -69,20 +69,18 @@ def _items(found: LadderDiff) -> Iterator[str]:
 
 def _tiers(found: LadderDiff) -> Iterator[str]:
     """A matrix, the first ladder's tiers down, the second's across."""
-    yield from (f"tier renamed: {a} -> {b}" for a, b in found.renamed.items())
     if not found.moved:
         yield "tiers: no item moved"
         return
     total = sum(row["items"] for row in found.tiers)
     yield f"tiers: {found.moved:,} of {total:,} items moved"
     down = list(dict.fromkeys(row["a"] for row in found.tiers))
-    at = {found.renamed.get(tier, tier): place for place, tier in enumerate(down)}
     across = sorted(
         dict.fromkeys(row["b"] for row in found.tiers),
-        key=lambda t: at[t] if t in at else len(at),
+        key=lambda t: (t not in down, down.index(t) if t in down else 0),
     )
     counts = {(row["a"], row["b"]): row["items"] for row in found.tiers}
-    yield " " * 12 + "".join(f"{name or 'none':>12}" for name in across)
+    yield "".join(f"{name or 'none':>12}" for name in ["", *across])
     for a in down:
         yield "".join([f"{a or 'none':>12}", *(f"{counts.get((a, b), 0):>12,}" for b in across)])
 

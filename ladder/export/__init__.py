@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from ladder import __version__
-from ladder.cards import ladder_fingerprint
 from ladder.config import did_you_mean, read_toml, shipped
 from ladder.errors import BadInput
 from ladder.export.base import Asked, Family, Row, Told, Unfit
@@ -34,7 +33,6 @@ from ladder.export.trl import TRL
 from ladder.export.verl import VERL
 from ladder.pools.kept import keep
 from ladder.pools.mapping import Columns
-from ladder.progress import say
 from ladder.prompts import Template, template
 from ladder.settings import BuildSettings, settings_of
 from ladder.splits import Split
@@ -69,7 +67,6 @@ class _Export:
     folder: Path
     left_out: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
-    columns: list[str] = field(default_factory=list)  # of the rows, in the order in which they first come
     most_images: int = 0
 
     @property
@@ -105,7 +102,6 @@ class _Export:
                 images.keep(picture)
             for row in rows:
                 self.rows[part] += 1
-                self.columns += [name for name in row if name not in self.columns]
                 yield self._kept(asked, row, columns)
 
     def _asked(self, part: str, ids: list[str]) -> Iterator[Asked]:
@@ -145,11 +141,10 @@ def export(split: Split, settings: ExportSettings, out: Path) -> Exported:
     chosen = running.template
     parts = _parts(split, settings.part)
     _claim(running, split)
-    _tell_older(store, split)
     files = {part: running.write(part, ids) for part, ids in parts.items()}
     if not running.rows.total():
         raise BadInput(f"no item of the split fits {family.name}: {_said(running.left_out)}")
-    told = Told(running.folder, files, chosen, running.most_images, tuple(running.columns))
+    told = Told(running.folder, files, chosen, running.most_images)
     exported = Exported(
         out,
         family.name,
@@ -195,17 +190,6 @@ def _parts(split: Split, part: str) -> dict[str, list[str]]:
     if not found:
         raise BadInput(f"{split.path}: its {part} has no items")
     return found
-
-
-def _tell_older(store: Store, split: Split) -> None:
-    """Say so where the ladder has changed since the split was drawn."""
-    drawn_from = split.facts.get("ladder", {}).get("fingerprint")
-    now = ladder_fingerprint(store)
-    if drawn_from not in (None, now):
-        say(
-            f"  {split.path} was drawn from an older state of the ladder ({drawn_from}, now {now}): its items and their order "
-            "are of then, scores and tiers beside them of now; `ladder sample` draws it again"
-        )
 
 
 def _claim(running: _Export, split: Split) -> None:

@@ -127,7 +127,6 @@ class Told:
     files: Mapping[str, str]  # the file of each part, below it
     template: Template
     most_images: int  # of one item
-    columns: tuple[str, ...] = ()  # of the rows
 
     def file(self, part: str) -> str:
         """The file of a part, from everywhere; where it was not exported, words that are no path."""

@@ -7,37 +7,6 @@ from typing import Any
 
 from ladder.export.base import Family, Told
 
-_GOLD = "the gold; of an option its letter"
-_TURNS = "the question as it is asked, as chat turns"
-_TEXT = "question and options as they are asked"
-_SHOWN = "the item's images: the encoded bytes, or files"
-_COLUMNS = {
-    "id": "the item's id in the ladder",
-    "data_source": "the pool that the item is of",
-    "datasource": "the pool that the item is of",
-    "ability": "its subject, or the pool",
-    "prompt": _TURNS,
-    "messages": _TURNS,
-    "message": f"{_TURNS}, in a text of JSON",
-    "conversations": f"{_TURNS}, and the gold as the answer",
-    "problem": _TEXT,
-    "question": _TEXT,
-    "image": _SHOWN,
-    "images": _SHOWN,
-    "reward_model": f"`ground_truth` is {_GOLD}",
-    "answer": _GOLD,
-    "solution": _GOLD,
-    "label": _GOLD,
-    "chosen": "a right response",
-    "rejected": "a wrong response",
-    "extra_info": "part and place in it, id, question, gold, `ladder` and scores, as elsewhere they are columns",
-    "ladder": "the whole item as JSON, with a seal: for `reward.py`, and to import it again",
-    "tier": "the item's tier",
-    "level": "0 ... 8, of the observed pass rate",
-    "difficulty": "1 - posterior mean of the pass rate",
-    "complexity": "mean tokens of a response",
-}
-
 
 def guide(
     family: Family,
@@ -47,6 +16,7 @@ def guide(
     facts: Mapping[str, Any],
 ) -> str:
     """The README of an export, in Markdown."""
+    out = sum(left_out.values())
     counts = ", ".join(f"{count:,} in `{told.files[part]}`" for part, count in rows.items())
     lines = [
         f"# {told.folder.name}",
@@ -65,10 +35,9 @@ def guide(
         "",
         *[f"- {trap}" for trap in family.traps],
         "",
-        *_left_out(left_out),
-        "## Columns",
+        f"Left out: {out:,}" + (":" if out else "."),
         "",
-        *[f"- `{name}`: {_COLUMNS.get(name, 'as the trainer names it')}" for name in told.columns],
+        *[f"- {reason}: {count:,}" for reason, count in left_out.items()],
         "",
         "## Import again",
         "",
@@ -81,13 +50,6 @@ def guide(
         "",
     ]
     return "\n".join(lines)
-
-
-def _left_out(counts: Mapping[str, int]) -> list[str]:
-    if not counts:
-        return []
-    reasons = (f"- {reason}: {count:,}" for reason, count in counts.items())
-    return [f"Left out: {sum(counts.values()):,}:", "", *reasons, ""]
 
 
 def reward_file(family: Family) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 from ladder.errors import BadInput, LadderError
 
@@ -17,7 +16,6 @@ def telling(repo: str) -> Iterator[None]:
     import httpx2
     from huggingface_hub import constants, errors
 
-    _check_endpoint(constants.ENDPOINT)
     try:
         yield
     except errors.HFValidationError as error:
@@ -38,16 +36,6 @@ def telling(repo: str) -> Iterator[None]:
         ValueError,
     ) as error:  # a full disk; a card that the Hub does not take, an upload that it refused
         raise LadderError(f"{repo}: {error}") from None
-
-
-def _check_endpoint(url: str) -> None:
-    try:
-        found = urlsplit(url)
-        sound = found.scheme in ("http", "https") and found.hostname and (found.port is None or found.port)
-    except ValueError:
-        sound = False
-    if not sound:
-        raise BadInput(f"HF_ENDPOINT {url!r} is no URL: one such as https://huggingface.co, or unset it")
 
 
 def _status(repo: str, error: Exception) -> str:

@@ -36,9 +36,8 @@ class Pulled:
 def pull(repo: str, place: Path | None = None, revision: str | None = None) -> Pulled:
     """Pull the ladder `repo` into `place` (its name, where none is given), which must not hold anything.
 
-    Nothing of it is trusted: see `ladder.hub.checks`. Raises BadInput where it is no sound ladder, LadderError where
-    something of it is missing, and leaves nothing; LadderError where the Hub fails: the same command goes on with what was
-    downloaded.
+    Nothing of it is trusted: see `ladder.hub.checks`. Raises BadInput where it is no sound ladder, and leaves nothing;
+    LadderError where the Hub fails: the same command goes on with what was downloaded.
     """
     quiet()
     given = place or Path(repo.rsplit("/", 1)[-1])
@@ -55,9 +54,9 @@ def pull(repo: str, place: Path | None = None, revision: str | None = None) -> P
         check_ladder(part, got.logs)
         if got.logs:
             _derive(part)
-    except LadderError as error:
+    except BadInput as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise type(error)(f"{repo} was not taken: {error}") from None
+        raise BadInput(f"{repo} was not taken: {error}") from None
     tiers = {str(path.relative_to(part)) for path in part.glob("tiers/*/*.parquet")}
     _put(part, place)
     return Pulled(

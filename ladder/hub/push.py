@@ -48,8 +48,6 @@ def push(path: Path, repo: str, what: What = "tiers", private: bool = False, yes
     build did not come to an end, or where somebody else has pushed logs there since; LadderError where the Hub refuses.
     """
     quiet()
-    if repo.count("/") != 1:
-        raise BadInput(f"{repo!r} is no name of a repository to push to: say OWNER/NAME")
     store = Store.open(path)
     settings = settings_of(path)
     found = licences(settings)

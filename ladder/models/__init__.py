@@ -50,8 +50,9 @@ def model_fingerprint(model_dir: Path) -> str:
     return fingerprint("model-1", files_digest(files, model_dir))
 
 
-def load_model(model_dir: Path, *, dtype: str, device: str) -> Any:
-    """The Hugging Face model, in evaluation mode on its device; raises BadInput where it cannot be loaded."""
+def load_model(model_dir: Path, *, dtype: str, device: str, setting: str = "model.device") -> Any:
+    """The Hugging Face model, in evaluation mode on its device, which `setting` chose; raises BadInput where it cannot be
+    loaded."""
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
@@ -79,7 +80,7 @@ def load_model(model_dir: Path, *, dtype: str, device: str) -> Any:
     try:
         return model.to(device).eval()
     except (AssertionError, RuntimeError) as error:
-        raise BadInput(f"model.device = {device!r} cannot take the model: {error}") from None
+        raise BadInput(f"{setting} = {device!r} cannot take the model: {error}") from None
 
 
 def _fetch(name: str) -> Path:

@@ -10,9 +10,8 @@ import re
 from typing import Any
 
 from ladder.errors import BadInput
-from ladder.progress import say
 from ladder.splits.drawn import Drawing, drawing
-from ladder.splits.files import Split, check_place, open_split, write_split
+from ladder.splits.files import Split, open_split, write_split
 from ladder.splits.settings import (
     OnlineSettings,
     ProbeSettings,
@@ -20,7 +19,7 @@ from ladder.splits.settings import (
     SampleSettings,
     ValidationSettings,
 )
-from ladder.splits.told import contents, shortfalls
+from ladder.splits.told import contents
 from ladder.store import Store
 from ladder.store.catalogue import facts_of
 
@@ -46,9 +45,11 @@ def sample(
 ) -> Split:
     """Draw and write the split `name`; the same settings give the same files. Raises BadInput for a name that is a path or
     another split's (unless `force`), or where nothing is left to train on."""
-    _check_name(name)
+    if not _NAME.fullmatch(name):
+        raise BadInput(
+            f"a split's name is a plain directory name of letters, digits, '.', '_' and '-' (at most 100), not {name!r}"
+        )
     with drawing(store, settings) as drawn:
-        _tell(drawn)
         split = write_split(drawn, name, _facts(drawn, self_contained), self_contained, force)
     from ladder.cards import refresh_card
 
@@ -56,34 +57,10 @@ def sample(
     return split
 
 
-def look(
-    store: Store,
-    settings: SampleSettings,
-    name: str | None = None,
-    self_contained: bool = False,
-    force: bool = False,
-) -> dict[str, Any]:
-    """What `sample` would draw, see `told.contents`; writes nothing. Raises BadInput where `sample` would; without a name,
-    what has that is not looked at."""
-    if name is not None:
-        _check_name(name)
+def look(store: Store, settings: SampleSettings) -> dict[str, Any]:
+    """What `sample` would draw, see `told.contents`; writes nothing."""
     with drawing(store, settings) as drawn:
-        if name is not None and not force:
-            check_place(drawn, name, _facts(drawn, self_contained))
-        _tell(drawn)
         return contents(drawn)
-
-
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise BadInput(
-            f"a split's name is a plain directory name of letters, digits, '.', '_' and '-' (at most 100), not {name!r}"
-        )
-
-
-def _tell(drawn: Drawing) -> None:
-    for line in shortfalls(drawn):
-        say(f"  {line}")
 
 
 def _facts(drawn: Drawing, self_contained: bool) -> dict[str, Any]:

@@ -44,9 +44,9 @@ class Drawing:
             f"JOIN apart a ON a.id = l.id WHERE a.part = '{part}' ORDER BY {held_order_sql('l.id', 'l.tier')}"
         )
 
-    def count(self, sql: str, **values: object) -> int:
-        """The one number of a query; `values` are for its `$name`."""
-        return int(self.connection.execute(sql, values).fetchall()[0][0])
+    def count(self, sql: str) -> int:
+        """The one number of a query."""
+        return int(self.connection.execute(sql).fetchall()[0][0])
 
     @property
     def counts(self) -> dict[str, int]:

@@ -107,9 +107,10 @@ def write_split(
     made = folder / f".{name}.{os.getpid()}.tmp"
     try:
         shutil.rmtree(made, ignore_errors=True)
-        mark = _new_mark()
-        for part in _parts(drawing):
-            _write_part(drawing, part, made / f"{part}.parquet", self_contained, mark)
+        mark = hashlib.blake2b(digest_size=8, person=b"split-2")
+        for part in ("train", *HELD_OUT):
+            if part != "validation" or drawing.settings.validation.per_tier:
+                _write_part(drawing, part, made / f"{part}.parquet", self_contained, mark)
         facts = {"fingerprint": mark.hexdigest()} | facts
         _write_texts(made, drawing, name, facts)
         _put(made, folder / name, facts, force)
@@ -118,19 +119,6 @@ def write_split(
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return Split(folder / name, drawing.store.path, facts)
-
-
-def check_place(drawing: Drawing, name: str, facts: dict[str, Any]) -> None:
-    """Raise BadInput where `write_split` would, because another split has that name; writes nothing."""
-    path = drawing.store.path / "splits" / name
-    if not path.exists():
-        return
-    mark = _new_mark()
-    for part in _parts(drawing):
-        schema = _TRAIN if part == "train" else _HELD
-        for batch in drawing.connection.sql(_ids_sql(drawing, part, schema)).to_arrow_reader(_ROWS):
-            _marked(mark, part, pa.Table.from_batches([batch]))
-    _check_same(path, {"fingerprint": mark.hexdigest()} | facts)
 
 
 def described(facts: dict[str, Any]) -> str:
@@ -143,21 +131,16 @@ def described(facts: dict[str, Any]) -> str:
 
 def _put(made: Path, path: Path, facts: dict[str, Any], force: bool) -> None:
     """Give a directory its name. What is there stays where it is the same, or another split and not to be replaced."""
-    if path.exists() and not force:
-        _check_same(path, facts)
+    if path.exists() and not force and not _is_same(path, facts):
+        raise BadInput(
+            f"{path} is another split, and a run that trains on it could not be resumed: choose another --name, or replace it "
+            "with --force"
+        )
     old = made.with_suffix(".old")
     with suppress(FileNotFoundError):
         path.rename(old)
     made.rename(path)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _check_same(path: Path, facts: dict[str, Any]) -> None:
-    if not _is_same(path, facts):
-        raise BadInput(
-            f"{path} is another split, and a run that trains on it could not be resumed: choose another --name, or replace it "
-            "with --force"
-        )
 
 
 def _is_same(path: Path, facts: dict[str, Any]) -> bool:
@@ -189,18 +172,6 @@ def _write_texts(made: Path, drawing: Drawing, name: str, facts: dict[str, Any])
 def _has_rows(path: Path) -> bool:
     """Whether a part is there and not empty; `datasets` refuses one of no rows."""
     return path.exists() and pq.read_metadata(path).num_rows > 0
-
-
-def _parts(drawing: Drawing) -> list[str]:
-    """The parts that a split has."""
-    return [
-        part for part in ("train", *HELD_OUT) if part != "validation" or drawing.settings.validation.per_tier
-    ]
-
-
-def _new_mark() -> Any:
-    """A digest of ids and slots, the fingerprint of a split."""
-    return hashlib.blake2b(digest_size=8, person=b"split-2")
 
 
 def _write_part(drawing: Drawing, part: str, path: Path, self_contained: bool, mark: Any) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from ladder.config import did_you_mean
 from ladder.digest import shuffle_key_sql
 from ladder.errors import BadInput
 from ladder.splits.near import clustered, near_questions
@@ -63,17 +62,14 @@ def _pictures_sql(store: Store) -> str:
 def _hold_out(
     connection: duckdb.DuckDBPyConnection, store: Store, part: str, split: str, per_tier: int
 ) -> None:
-    """An upstream split is held out as a whole; where there is none, what is drawn of all items. Only the default, which is
-    called as the part is, may be missing. A copy of an item that may
+    """An upstream split is held out as a whole; where there is none, what is drawn of all items. A copy of an item that may
     train says nothing about held-out items, so what the audit flagged as one is not drawn. Raises BadInput where nothing of the
     upstream split can be drawn."""
     connection.execute(
         "CREATE OR REPLACE TEMP VIEW eligible AS "
         "SELECT id, tier, split, list_contains(flags, 'near_duplicate') AS copy FROM ladder ANTI JOIN apart USING (id)"
     )
-    reasons = dict(connection.execute(_REASONS, {"split": split}).fetchall()) if split else {}
-    if split not in ("", part) and not reasons:
-        raise BadInput(_no_split(connection, store, part, split))
+    reasons = dict(connection.execute(_REASONS, {"split": split}).fetchall())
     if reasons and "" not in reasons and per_tier:
         raise BadInput(_none_of(store, part, split, reasons))
     among = "split = $split" if reasons else "$split IS NOT NULL"
@@ -84,15 +80,6 @@ def _hold_out(
             FROM eligible WHERE {among}
         ) WHERE part = $part OR $whole""",
         {"part": part, "split": split, "per_tier": per_tier, "whole": bool(reasons)},
-    )
-
-
-def _no_split(connection: duckdb.DuckDBPyConnection, store: Store, part: str, split: str) -> str:
-    names = "SELECT DISTINCT split FROM ladder WHERE split <> '' ORDER BY 1"
-    there = [name for (name,) in connection.execute(names).fetchall()]
-    return (
-        f"{part}.split: no item of {store.path} is of an upstream split {split!r}{did_you_mean(split, there)} (there are: "
-        f"{', '.join(map(repr, there)) or 'none'}; --set {part}.split= draws from all items)"
     )
 
 

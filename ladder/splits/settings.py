@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from ladder.audit.blocks import MOST_BITS
 from ladder.config import Settings
@@ -13,8 +13,7 @@ from ladder.strategies import NeuraLadder, Strategy
 
 class ProbeSettings(Settings):
     """The probe: `per_tier` items of each tier, from the upstream split `split` if the ladder has one, else drawn from
-    all items; another name than the default must be that of one, and "" is all items. No item of that upstream split
-    trains.
+    all items. Either way no item of that upstream split trains.
 
     `near_bits`: images whose perceptual hashes differ in at most so many of 64 bits are near-identical. What is
     near-identical to something near-identical belongs to the same cluster, and no cluster of a held-out item trains.
@@ -32,16 +31,7 @@ class ValidationSettings(Settings):
     split: str = "validation"
 
 
-def _quota(value: Any) -> Any:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not value >= 0 or (isinstance(value, float) and value > 1):
-        raise ValueError(
-            f"{value!r} is neither a number of items (such as 500) nor a share of those that train (0.0 to 1.0)"
-        )
-    return value
-
-
-Quota = Annotated[int | float, BeforeValidator(_quota)]
+Quota = Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)]
 
 
 class QuotaSettings(Settings):

@@ -26,25 +26,6 @@ def contents(drawing: Drawing) -> dict[str, Any]:
     }
 
 
-def shortfalls(drawing: Drawing) -> list[str]:
-    """A line for each held-out part that has fewer items of a tier than were asked for: how many, and why."""
-    lines = []
-    for part, of in (("probe", drawing.settings.probe), ("validation", drawing.settings.validation)):
-        found = dict.fromkeys(_by(drawing, "tier", "ladder"), 0) | _by(
-            drawing, "tier", f"({drawing.held_sql(part)})"
-        )
-        short = {tier: count for tier, count in found.items() if count < of.per_tier}
-        if short:
-            among = drawing.count("SELECT count(*) FROM ladder WHERE split = $split", split=of.split)
-            where = f"the upstream split {of.split!r}" if of.split and among else "the ladder"
-            counts = ", ".join(f"{tier} {count:,}" for tier, count in short.items())
-            lines.append(
-                f"{part}: {sum(found.values()):,} items of {of.per_tier * len(found):,} ({of.per_tier:,} of each tier): "
-                f"{where} has no more that can be in it ({counts})"
-            )
-    return lines
-
-
 def _by(drawing: Drawing, axis: str, source: str) -> dict[str, int]:
     sql = f"SELECT coalesce({axis}, '-'), count(*) FROM {source} GROUP BY 1 ORDER BY 2 DESC, 1"
     return dict(drawing.connection.execute(sql).fetchall())

@@ -1,4 +1,5 @@
-"""Who may work in a ladder's directory at once: one builder alone, or any number of shards of a build.
+"""Who may work in a directory at once: in a ladder's one builder alone, or any number of shards of a build; in a training
+run's the run.
 
 `.locks/shard-<i>` is held by the one shard of that number; `.lock` exclusively by a builder, or shared by shards;
 `.locks/section` by the shard that does what only one may do at a time. All are flocks: the kernel releases them when a
@@ -76,12 +77,12 @@ class Held:
 
 @contextmanager
 def building(folder: Path, verb: str) -> Iterator[Held]:
-    """Hold a ladder alone; raises BadInput naming the builder or the shards that work in it."""
+    """Hold a ladder or a run's directory alone; raises BadInput naming who works in it."""
     with _file(folder / ".lock") as file:
         if not _take(file, fcntl.LOCK_EX, _NAMED_SECONDS):
             shards = _few(_shards(folder))
             raise BadInput(
-                f"{folder} is being built by {shards or _holder(file)}; wait for it, or choose another directory"
+                f"{folder} is in use by {shards or _holder(file)}; wait for it, or choose another directory"
             )
         name = _who(f"ladder {verb}")
         with _named(file, name):

@@ -129,6 +129,12 @@ class Log:
             how = {"compression": "zstd", "use_dictionary": repeating(table.schema)}
         return write_parquet(table, self.folder / names.next(), self.row_group, **how)
 
+    def check_writable(self) -> None:
+        """Raises LadderError where nothing can be appended: before hours of work, not after them."""
+        probe = self.folder / f".{self.prefix}-writable"
+        write_file(probe, lambda file: file.write(b""))
+        _forget(probe)
+
     def append_batches(self, batches: Iterable[pa.RecordBatch]) -> Path | None:
         """Write batches as one part, as they come; columns are cast. None where they hold no row."""
         rows = 0

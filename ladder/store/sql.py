@@ -36,15 +36,18 @@ class View:
     k: int
 
 
-def parts_sql(paths: Sequence[Path], empty: str) -> str:
+def parts_sql(paths: Sequence[Path], empty: str, placed: bool = False) -> str:
     """SQL for the rows of some parts; `empty` gives the columns where there is no part. A column that an older part
-    lacks is null there, if any has it."""
+    lacks is null there, if any has it. `placed` rows have their part and their place in it too, filename and
+    file_row_number."""
     if not paths:
-        return f"(SELECT {empty} LIMIT 0)"
+        return f"(SELECT {empty}{_NOWHERE if placed else ''} LIMIT 0)"
     names = ", ".join(f"'{str(path).translate(_LITERAL)}'" for path in paths)
-    return f"read_parquet([{names}], union_by_name = true)"
+    where = ", filename = true, file_row_number = true" if placed else ""
+    return f"read_parquet([{names}], union_by_name = true{where})"
 
 
+_NOWHERE = ", '' AS filename, 0::BIGINT AS file_row_number"
 #: A path as an SQL string in which no character is a wildcard.
 _LITERAL = str.maketrans({"'": "''", "*": "[*]", "?": "[?]", "[": "[[]"})
 
@@ -54,9 +57,10 @@ def named(view: View, *names: str) -> dict[str, Any]:
     return {name: getattr(view, name) for name in names}
 
 
-def log_sql(paths: Sequence[Path], empty: str) -> str:
+def log_sql(paths: Sequence[Path], empty: str, placed: bool = False) -> str:
     """As `parts_sql`, with every column of `empty`, null where no part has it."""
-    return f"((SELECT {empty} LIMIT 0) UNION ALL BY NAME (SELECT * FROM {parts_sql(paths, empty)}))"
+    parts = parts_sql(paths, empty, placed)
+    return f"((SELECT {empty} LIMIT 0) UNION ALL BY NAME (SELECT * FROM {parts}))"
 
 
 _ROLLOUTS = f"{KEYS}, 0 AS tokens, '' AS finish_reason"

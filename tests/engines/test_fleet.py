@@ -146,7 +146,7 @@ def test_no_member_outlives_its_parent(how: signal.Signals, digits_pool: Path, t
         assert process.stderr is not None
         if how == signal.SIGTERM:
             assert process.returncode == 1
-            assert "stopped; what was finished is stored" in process.stderr.read()
+            assert "stopped; the same command goes on from what is stored" in process.stderr.read()
 
 
 LOADING = threading.Lock()  # transformers loads no two models at once

@@ -269,27 +269,3 @@ def test_a_picture_that_was_scaled_down_stays_as_it_is_stored(hostile: Split, tm
     exported(hostile, "ms-swift", tmp_path / "out")
     (row,) = (row for row in part_rows(tmp_path / "out", "ms-swift") if row["id"] == large.id)
     assert shown_images(row, tmp_path / "out") == [Store.open(hostile.ladder).pictures(large)[0][1]]
-
-
-def test_a_split_of_an_older_state_of_the_ladder_is_told(
-    digits_split: Split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    exported(digits_split, "trl", tmp_path / "now")
-    assert capsys.readouterr().err == ""
-    facts = digits_split.facts | {"ladder": {"fingerprint": "0" * 12}}
-    exported(replace(digits_split, facts=facts), "trl", tmp_path / "older")
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "was drawn from an older state of the ladder (000000000000, now " in line
-
-
-@pytest.mark.parametrize("to", sorted(FAMILIES))
-def test_the_guide_describes_every_column_and_no_empty_count(
-    digits_split: Split, to: str, tmp_path: Path
-) -> None:
-    report = exported(digits_split, to, tmp_path / "out")
-    guide = (tmp_path / "out" / "README.md").read_text()
-    told_of = {line.split("`")[1] for line in guide.splitlines() if line.startswith("- `")}
-    assert set(part_rows(tmp_path / "out", to)[0]) <= told_of
-    assert "as the trainer names it" not in guide
-    assert ("Left out: " in guide) == bool(report.left_out)
-    assert "\n\n\n" not in guide

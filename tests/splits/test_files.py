@@ -116,21 +116,6 @@ def test_another_split_is_replaced_only_when_asked(ladder: Path) -> None:
     assert [p.name for p in (ladder / "splits").iterdir()] == ["s"], "nothing is left beside it"
 
 
-def test_a_look_refuses_what_a_sample_would(ladder: Path) -> None:
-    store = Store.open(ladder)
-    sample(store, settings(), "s")
-    look(store, settings(), "s")  # the same again
-    for change in ({"seed": 1}, {"validation": ValidationSettings(per_tier=1)}):
-        with pytest.raises(BadInput, match=r"is another split, and .* replace it with --force"):
-            look(store, settings(**change), "s")
-        look(store, settings(**change), "s", force=True)
-        look(store, settings(**change), "t")
-    with pytest.raises(BadInput, match="is another split"):
-        look(store, settings(), "s", self_contained=True)
-    with pytest.raises(BadInput, match="plain directory name"):
-        look(store, settings(), "../s")
-
-
 def test_a_torn_split_is_replaced_only_when_asked(ladder: Path) -> None:
     store = Store.open(ladder)
     path = sample(store, settings(), "s").path

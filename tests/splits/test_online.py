@@ -91,6 +91,19 @@ def test_a_step_that_was_done_again_after_a_kill_counts_once(ladder: Path) -> No
     assert first.facts["online"] == {"run": "r", "groups": 2, "items": 1}
 
 
+@pytest.mark.parametrize("counts", [(7, 1), (1, 7)])
+def test_of_a_step_that_was_done_again_what_was_written_last_counts(
+    ladder: Path, counts: tuple[int, int]
+) -> None:
+    item = next(iter(offline(ladder)))
+    wrote(ladder, ("m", 1, item, 8, 3), ("m", 1, item, 8, counts[0]))
+    assert row(drawn(ladder, memory=0), item)["pass_rate"] == counts[0] / 8
+    wrote(ladder, ("m", 1, item, 8, counts[1]))
+    for _ in range(2):
+        assert row(drawn(ladder, memory=0), item)["pass_rate"] == counts[1] / 8
+        Store.open(ladder).outcomes.compact()
+
+
 def test_several_groups_of_an_item_in_one_step_all_count(ladder: Path) -> None:
     item = next(iter(offline(ladder)))
     wrote(ladder, ("m", 1, item, 4, 0, 0), ("m", 1, item, 4, 4, 1), ("m", 1, item, 4, 4, 1))

@@ -132,9 +132,7 @@ def test_quotas_are_a_function_of_the_seed() -> None:
 
 @pytest.mark.parametrize("cap", [1.5, -1, "many"])
 def test_a_quota_is_a_number_or_a_share(cap: Any) -> None:
-    with pytest.raises(
-        BadInput, match=rf"quota\.source\.a: '?{cap}'? is neither a number of items .* nor a share"
-    ):
+    with pytest.raises(BadInput, match=r"quota\.source\.a"):
         settings(quota={"source": {"a": cap}})
 
 

@@ -180,7 +180,7 @@ def test_of_many_shards_a_few_are_named(store: Store) -> None:
 def test_a_killed_builder_is_never_named_again(store: Store, workers: list[Worker]) -> None:
     first, second, third = workers
     assert first.does("build") == "build"
-    assert f"is being built by `ladder build`, {first.name}" in second.does("build")
+    assert f"is in use by `ladder build`, {first.name}" in second.does("build")
     first.ends(signal.SIGKILL)
     assert second.does("shard 0 2") == "shard"
     assert (store.path / ".lock").read_text() == ""

@@ -66,7 +66,7 @@ def test_a_second_builder_is_refused_by_the_name_of_the_first_and_let_in_after_i
     try:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        wanted = f"being built by `ladder build`, process {other.pid} on "
+        wanted = f"in use by `ladder build`, process {other.pid} on "
         with pytest.raises(BadInput, match=wanted), store.building("build"):
             pass
     finally:

@@ -244,6 +244,6 @@ def test_what_is_no_ladder_is_not_migrated(tmp_path: Path) -> None:
 
 
 def test_a_ladder_that_somebody_builds_is_not_migrated(older: Path) -> None:
-    with Store(older).building("build"), pytest.raises(BadInput, match="is being built by `ladder build`"):
+    with Store(older).building("build"), pytest.raises(BadInput, match="is in use by `ladder build`"):
         migrate(older)
     assert format_version(older) == 1

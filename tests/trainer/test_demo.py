@@ -47,7 +47,7 @@ def test_what_an_interrupted_demo_did_is_not_done_again(
     again = demo(out, 3, SMALL, SHORT)
     told = capsys.readouterr().err
     assert "nothing to sample" in told
-    assert "resumed at step 2" in told
+    assert "resumed after step 2" in told
     assert again["comparison"] == result["comparison"]
 
 
