@@ -43,6 +43,7 @@ lint: .venv/test
 # The long versions; figures go to benchmarks/results.
 soak: .venv/test .venv/vllm
 	$(BIN)/python benchmarks/kills.py 30
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/train_kills.py 20
 	LADDER_KILLS=30 $(BIN)/python -m pytest tests/store/test_compact.py -k killed
 	$(BIN)/python benchmarks/demo_seeds.py 0 1 2
 	$(BIN)/python benchmarks/verifier_fuzz.py 20000

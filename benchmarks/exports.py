@@ -1,9 +1,8 @@
 """Exports as other trainers read them with their own code: order, ids, prompts, images and golds equal, and TRL's trainer
 takes steps.
 
-Each trainer runs in an environment of its own below benchmarks/peers, made on first use from the registry: its package as
-it is released, without what only its GPU workers need (benchmarks/peers/NAME.txt). The ladder is one of the embedded pool,
-and one of hostile items (tests/export/hostile_items.py) that no model is needed for.
+Each trainer runs in an environment of its own (benchmarks/environments.py). The ladder is one of the embedded pool, and one
+of hostile items (tests/export/hostile_items.py) that no model is needed for.
 
     python benchmarks/exports.py [NAME ...]
 """
@@ -12,32 +11,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from environments import call, environment
+
 ROOT = Path(__file__).parents[1]
-PEERS = Path(__file__).parent / "peers"
 sys.path += [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "export")]
 
 
 class Peer(NamedTuple):
-    """A trainer: the name of its export, its package, and the packages that its check needs are in peers/NAME.txt."""
+    """A trainer: the name of its export, and the script of benchmarks/peers that checks it."""
 
     to: str
-    package: str
     script: str
 
 
 NAMES = {
-    "trl": Peer("trl", "trl==1.16.0", "trl_grpo.py"),
-    "verl": Peer("verl", "verl==0.9.1", "verl_dataset.py"),
-    "swift": Peer("ms-swift", "ms-swift==4.6.0", "swift_dataset.py"),
-    "openrlhf": Peer("openrlhf", "openrlhf==0.11.2", "openrlhf_dataset.py"),
+    "trl": Peer("trl", "trl_grpo.py"),
+    "verl": Peer("verl", "verl_dataset.py"),
+    "swift": Peer("ms-swift", "swift_dataset.py"),
+    "openrlhf": Peer("openrlhf", "openrlhf_dataset.py"),
 }
 
 
@@ -87,31 +84,9 @@ def check(name: str, split: Any, out: Path) -> dict[str, Any]:
     expected = out.with_suffix(".json")
     rows = list(expected_rows(split, peer.to))
     expected.write_text(json.dumps(rows), encoding="utf-8")
-    python = environment(name, peer.package)
-    command = [str(python), str(PEERS / peer.script), str(out), str(expected), str(resolve_model("digits"))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=out, env=_quiet())
-    if done.returncode:
-        raise SystemExit(f"{name}: {done.stderr[-3000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    arguments = [out, expected, resolve_model("digits")]
+    found = call(environment(name), peer.script, arguments, cwd=out)
     return found | {"left_out": exported.left_out}
-
-
-def _quiet() -> dict[str, str]:
-    off = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
-    return {**os.environ, **off}
-
-
-def environment(name: str, package: str) -> Path:
-    """The interpreter of a trainer's environment, made where it is not there yet."""
-    folder = PEERS / f".venv-{name}"
-    python = folder / "bin" / "python"
-    if not (folder / "made").is_file():
-        install = [str(python), "-m", "pip", "install", "--quiet"]
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        subprocess.run([*install, "--requirement", str(PEERS / f"{name}.txt")], check=True)
-        subprocess.run([*install, "--no-deps", package], check=True)
-        (folder / "made").touch()
-    return python
 
 
 def expected_rows(split: Any, to: str) -> Iterator[dict[str, Any]]:

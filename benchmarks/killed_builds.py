@@ -43,12 +43,19 @@ _STOPPED = "ladder: stopped"
 
 class Running:
     """A build in a process of its own, started by way of `prefix`, with its trace; stdout and stderr go to files beside
-    the trace."""
+    the trace. `script` may trace another verb."""
 
-    def __init__(self, trace: Path, arguments: Sequence[str], prefix: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        trace: Path,
+        arguments: Sequence[str],
+        prefix: Sequence[str] = (),
+        script: Path = _SCRIPT,
+        verb: str = "build",
+    ) -> None:
         self.trace = trace
         self._out, self._err = trace.with_suffix(".out"), trace.with_suffix(".err")
-        command = [*prefix, sys.executable, str(_SCRIPT), str(trace), "build", *arguments]
+        command = [*prefix, sys.executable, str(script), str(trace), verb, *arguments]
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(command, stdout=out, stderr=err, start_new_session=True)
 
