@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from ladder import launched
 from ladder.cli.shelf import app
 from ladder.errors import LadderError
 from ladder.runtime import prepare_environment, unheard
@@ -15,12 +16,17 @@ _INTERRUPTED = 130  # what typer returns, instead of raising, when it caught a K
 
 
 def main() -> None:
-    """Entry point of the command `ladder`."""
+    """Entry point of the command `ladder`; under torchrun, of each of its processes."""
     prepare_environment()
+    with launched.one_voice():
+        _run()
+
+
+def _run() -> None:
     try:
         code = app(_completed(sys.argv[1:]), standalone_mode=False)
     except LadderError as error:
-        print(f"ladder: {_one_line(error)}", file=sys.stderr)
+        _tell(_one_line(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         code = _INTERRUPTED
@@ -28,8 +34,13 @@ def main() -> None:
         sys.exit(_usage_error(error))
     if code == _INTERRUPTED:
         unheard()
-        print("ladder: stopped; the same command goes on from what is stored", file=sys.stderr)
+        _tell("stopped; the same command goes on from what is stored")
         sys.exit(1)
+
+
+def _tell(why: str) -> None:
+    if launched.first_to_fail():
+        print(f"ladder: {why}", file=sys.__stderr__)
 
 
 def _completed(arguments: list[str]) -> list[str]:
@@ -45,7 +56,7 @@ def _usage_error(error: Exception) -> int:
     show = getattr(error, "format_message", None)
     if show is None:
         raise error
-    print(f"ladder: {_one_line(show())}", file=sys.stderr)
+    _tell(_one_line(show()))
     return 2
 
 
