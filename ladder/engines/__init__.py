@@ -100,8 +100,11 @@ def position_limit(settings: EngineSettings, model: Model) -> int | None:
     return int(config.get("text_config", config)["max_position_embeddings"])
 
 
-def create_engine(settings: EngineSettings, model: Model) -> Engine:
-    """The engine that some settings name, with its model loaded."""
+def create_engine(
+    settings: EngineSettings, model: Model, training: bool = False, exchange: Path | None = None
+) -> Engine:
+    """The engine that some settings name, with its model loaded. With `training` vLLM and a vLLM server are sent weights, the
+    latter through the directory `exchange`."""
     engine = choose_engine(settings.engine)
     if engine == "replay":
         from ladder.engines.replay import ReplayEngine
@@ -110,13 +113,18 @@ def create_engine(settings: EngineSettings, model: Model) -> Engine:
     if engine == "server":
         from ladder.engines.server import ServerEngine
 
-        return ServerEngine(settings, model)
+        return ServerEngine(settings, model, exchange)
     directory, encoder = model.local
     if engine == "vllm":
         from ladder.engines.vllm import VllmEngine
 
         return VllmEngine(
-            directory, encoder, model.fingerprint, dtype=settings.model.dtype, settings=settings.vllm
+            directory,
+            encoder,
+            model.fingerprint,
+            dtype=settings.model.dtype,
+            settings=settings.vllm,
+            training=training,
         )
     from ladder.engines.transformers import TransformersEngine
     from ladder.models import load_model

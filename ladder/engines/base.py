@@ -7,15 +7,16 @@ reading interleave (`drive`), because a request may depend on verdicts of earlie
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ladder.digest import fingerprint
 from ladder.errors import LadderError
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
     from ladder.encode import Prompt
 
@@ -127,16 +128,19 @@ class Engine(Protocol):
 
 
 class Updatable(Protocol):
-    """An engine whose weights training replaces."""
+    """An engine whose weights training replaces, while nothing is in flight."""
 
-    def load(self, version: str, weights: Mapping[str, Any] | None) -> None:
-        """Take new weights (None: they were changed in place) under a version."""
+    exact: bool  # its log-probs are those of the trainer's forward, but for the order of floating-point sums
+
+    def load(self, version: str, weights: Iterable[tuple[str, torch.Tensor]] | None) -> None:
+        """Take new weights under a version: all of the model's tensors by the names of its modules, read to the end and
+        once; None: they were changed in place."""
 
     def sleep(self) -> None:
-        """Give memory back until `wake`."""
+        """Give memory back until `wake`; `load` may come before that. Again is harmless."""
 
     def wake(self) -> None:
-        """Undo `sleep`."""
+        """Undo `sleep`; again is harmless."""
 
 
 class UpdatableEngine(Engine, Updatable, Protocol):

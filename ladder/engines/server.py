@@ -1,7 +1,7 @@
 """Any OpenAI-compatible server as an engine: `vllm serve`, SGLang, a gateway.
 
 This side is called by whoever samples; calls are made by an event loop in a thread of its own (`server_calls`). Images go
-as data URIs. Leaves out streaming and weight updates.
+as data URIs. Leaves out streaming; how a vLLM server is sent weights is in `server_weights`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -33,6 +33,8 @@ from ladder.engines.server_wire import messages_of
 from ladder.errors import BadInput, LadderError
 
 if TYPE_CHECKING:
+    import torch
+
     from ladder.engines.server_calls import Call
     from ladder.engines.settings import EngineSettings
 
@@ -66,16 +68,21 @@ class _Job:
 
 
 class ServerEngine:
-    """Samples from the server that `settings.server` names; waits for it at most `patience` seconds.
+    """Samples from the server that `settings.server` names; waits for it at most `patience` seconds. With a directory
+    `exchange`, which the server must see too, a vLLM server can be sent weights, and nothing but what training can use is taken
+    from it.
 
-    Raises BadInput where it does not serve the model, LadderError where it is not there or wants another API key.
+    Raises BadInput where it does not serve the model, LadderError where it is not there or wants another API key, and for
+    training where its samples are none to train on.
     """
 
     name = "server"
     background = True
+    exact = False
 
-    def __init__(self, settings: EngineSettings, model: Model) -> None:
+    def __init__(self, settings: EngineSettings, model: Model, exchange: Path | None = None) -> None:
         from ladder.engines.server_calls import Caller
+        from ladder.engines.server_weights import ServerWeights
 
         self._settings, self._model = settings.server, model
         self._twice = 2 * self._settings.concurrency  # so that a finished call is followed by another at once
@@ -92,7 +99,11 @@ class ServerEngine:
                 f"the API key in {self._settings.api_key_env} holds characters that no header can have"
             )
         name = self._settings.model or settings.model.name
-        self._caller = Caller(self._settings, name, model.encoder, key)
+        self._version = ""
+        self._weights = None if exchange is None else ServerWeights(self._settings, key, exchange)
+        if self._weights is not None:
+            self._weights.begin()
+        self._caller = Caller(self._settings, name, model.encoder, key, for_training=exchange is not None)
         self.counts = self._caller.counts
         self._loop = asyncio.new_event_loop()
         started: Future[None] = Future()
@@ -106,8 +117,30 @@ class ServerEngine:
 
     @property
     def fingerprint(self) -> str:
-        """The model's fingerprint."""
-        return self._model.fingerprint
+        """The model's fingerprint, with the weights version once training has replaced the weights."""
+        base = self._model.fingerprint
+        return f"{base}@{self._version}" if self._version else base
+
+    def load(self, version: str, weights: Iterable[tuple[str, torch.Tensor]] | None) -> None:
+        """Send new weights under a version. Raises LadderError where the server does not take them."""
+        if weights is None or self._weights is None:
+            raise ValueError("a server has weights of its own, and takes others through `exchange` only")
+        if self._jobs or self._refused:
+            raise RuntimeError("weights cannot change while samples are in flight")
+        self._weights.load(version, weights)
+        self._version = version
+
+    def follow(self, version: str) -> None:
+        """Another process has sent the server the weights of a version."""
+        self._version = version
+
+    def sleep(self) -> None:
+        """Nothing: a server's memory is not the trainer's."""
+
+    def wake(self) -> None:
+        """Make sure that the server still has the weights that it was sent. Raises LadderError where it does not."""
+        if self._weights is not None:
+            self._weights.check()
 
     def submit(self, request: Request) -> None:
         """Take a request; where the model's files are at hand, what it cannot take comes back as Refused unsent."""
@@ -152,6 +185,8 @@ class ServerEngine:
         with suppress(RuntimeError):  # the loop has ended by itself
             self._loop.call_soon_threadsafe(self._caller.end)
         self._thread.join(_CLOSE_SECONDS)
+        if self._weights is not None:
+            self._weights.close()
 
     def _send(self, request: Request, messages: list[dict[str, object]]) -> None:
         from ladder.engines.server_calls import Call

@@ -18,6 +18,7 @@ from ladder.encode import Encoder
 from ladder.engines.base import Completion, Event, Failed, Refused, Request
 from ladder.engines.server_gate import Gate
 from ladder.engines.server_wire import (
+    RESHAPING,
     Answer,
     Choice,
     Dialect,
@@ -91,7 +92,8 @@ class _Rejected(Exception):
 class Caller:
     """Works off `calls` by `settings.concurrency` at once; `key` goes into a header and nowhere else.
 
-    `encoder` is that of the model, where its files are at hand.
+    `encoder` is that of the model, where its files are at hand. Where samples are `for_training`, one that cannot be trained on
+    ends all.
     """
 
     def __init__(
@@ -100,8 +102,10 @@ class Caller:
         model: str,
         encoder: Encoder | None,
         key: str,
+        for_training: bool = False,
     ) -> None:
         self._settings, self._model, self._encoder, self._key = settings, model, encoder, key
+        self._for_training = for_training
         self._url = settings.url.rstrip("/")
         self.counts = dict.fromkeys(COUNTS, 0)
         self.dialect = Dialect()
@@ -123,7 +127,12 @@ class Caller:
         ) as self._client:
             await self._meet()
             ready()
-            await asyncio.gather(*(self._work() for _ in range(self._settings.concurrency)))
+            workers = [asyncio.create_task(self._work()) for _ in range(self._settings.concurrency)]
+            try:
+                await asyncio.gather(*workers)
+            finally:  # before the client closes: what ends one of them ends all, and is what is told
+                for worker in workers:
+                    worker.cancel()
 
     def end(self) -> None:
         """Stop working."""
@@ -140,19 +149,31 @@ class Caller:
         models = read_models(body) if status == 200 else None
         if models is None:  # a gateway need not have such a list
             self.dialect = Dialect(self._kind("other"))
+            self._refuse_other_servers()
             return
         served = [card.id for card in models.data]
         if served and self._model not in served:
             raise BadInput(self._not_served(served))
         self.dialect = models.dialect(self._model)
         self.dialect.kind = self._kind(self.dialect.kind)
+        self._refuse_other_servers()
         if self._encoder is not None and self.dialect.kind == "vllm":
             self.dialect.exact = await self._is_exact(self._encoder)
             if not self.dialect.exact:
-                say(
-                    f"  the server at {self._url} gives log-probs of another distribution than it samples from, so its rollouts "
+                told = (
+                    f"the server at {self._url} gives log-probs of another distribution than it samples from, so its rollouts "
                     f"are not for training: start vLLM with --logprobs-mode processed_logprobs (docs/servers.md)"
                 )
+                if self._for_training:
+                    raise LadderError(told)
+                say(f"  {told}")
+
+    def _refuse_other_servers(self) -> None:
+        if self._for_training and self.dialect.kind != "vllm":
+            raise LadderError(
+                f"the server at {self._url} is no vLLM, and no other can be sent weights: train with rollout.engine = 'vllm' "
+                "or 'transformers', or set rollout.server.kind = 'vllm' where a gateway stands before one"
+            )
 
     def _kind(self, found: str) -> str:
         return found if self._settings.kind == "auto" else self._settings.kind
@@ -396,6 +417,11 @@ class Caller:
             return Failed(request_id, index, f"the server ended it with {cleaned(reason, self._key)!r}")
         ids, logprobs = choice.token_ids or [], choice.token_logprobs
         whole = bool(ids) and len(ids) == len(logprobs)
+        why = self._why_not(ids, whole, ours)
+        if why and self._for_training:
+            raise LadderError(
+                f"the server at {self._url} {why}: item {request_id}'s sample cannot be trained on (docs/servers.md)"
+            )
         return Completion(
             request_id,
             index,
@@ -405,11 +431,22 @@ class Caller:
             finish_reason=reason,
             text=None if ids and self._encoder else choice.text,
             tokens=None if ids else length,
-            trainable=whole and ours and self.dialect.exact and not self._banned(ids),
+            trainable=not why,
         )
 
-    def _banned(self, ids: list[int]) -> bool:
-        return self._encoder is not None and not set(ids).isdisjoint(self._encoder.banned)
+    def _why_not(self, ids: list[int], whole: bool, ours: bool) -> str:
+        """Why a sample cannot be trained on; nothing where it can."""
+        if not ours:
+            return "makes other tokens of a prompt than Ladder, or tells none"
+        if not whole:
+            return "does not tell the id and the log-prob of every token"
+        if not self.dialect.exact:
+            return "gives log-probs of another distribution than it samples from"
+        if self._encoder is not None and not set(ids).isdisjoint(self._encoder.banned):
+            return "sampled a token that stands for an image"
+        if reshaped := sorted(self.dialect.refused & RESHAPING):
+            return f"does not take {reshaped[0]}, and may sample from a part of the distribution only"
+        return ""
 
     def _ours(self, call: Call, answer: Answer) -> bool:
         """Whether the server answered the prompt that training would encode."""

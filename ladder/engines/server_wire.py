@@ -37,6 +37,8 @@ _DISPENSABLE = (
     "logprobs",
     "seed",
 )
+#: Those without which a server's defaults may change the distribution that is sampled from.
+RESHAPING = frozenset(["logit_bias", "repetition_penalty", "top_k", "min_p", "top_p"])
 #: What Ladder sends or decides itself; no other field of the body may be one of these.
 RESERVED = frozenset(_DISPENSABLE) | {
     *("model", "messages", "temperature", "max_tokens", "max_completion_tokens", "n", "stream", "stop"),

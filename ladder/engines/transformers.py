@@ -8,7 +8,7 @@ Where memory does not hold the batch, it starts again with half as many samples.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -54,6 +54,7 @@ class TransformersEngine:
 
     name = "transformers"
     background = False
+    exact = True
 
     def __init__(
         self,
@@ -86,10 +87,13 @@ class TransformersEngine:
         """Model fingerprint, with the weights version once training has replaced the weights."""
         return f"{self._base}@{self._version}" if self._version else self._base
 
-    def load(self, version: str, weights: Mapping[str, torch.Tensor] | None) -> None:
+    @torch.no_grad()
+    def load(self, version: str, weights: Iterable[tuple[str, torch.Tensor]] | None) -> None:
         """Take new weights (None: the model was changed in place) under a version."""
         if weights is not None:
-            self._model.load_state_dict(weights)
+            own = dict(self._model.named_parameters())
+            for name, tensor in weights:
+                own[name].copy_(tensor)
         self._version = version
 
     def sleep(self) -> None:

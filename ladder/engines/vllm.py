@@ -1,7 +1,8 @@
 """The vLLM engine: continuous batching in this process' own loop, fed sample by sample.
 
 Each sample is an engine request of its own with its own seed, so that it comes out when it ends; samples of a prompt
-share it through the prefix cache. Leaves out weight updates, and chat servers: token ids go in and come out.
+share it through the prefix cache. Leaves out chat servers: token ids go in and come out. How weights get to the workers is
+in `vllm_weights`.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import logging
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ladder.engines import cpu_vllm
+from ladder import launched
+from ladder.engines import cpu_vllm, vllm_weights
 from ladder.engines.base import (
     Completion,
     Event,
@@ -31,14 +34,17 @@ from ladder.engines.base import (
 from ladder.errors import BadInput, LadderError
 
 if TYPE_CHECKING:
+    import torch
+
     from ladder.encode import Encoded, Encoder
     from ladder.engines.settings import VllmSettings
 
 #: Ours where the user has set none: quiet, and no usage report sent to vLLM's makers.
 _ENVIRONMENT = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
-#: A CPU engine in one process: a sixth of the start-up time, half the memory, and faster.
-_ENVIRONMENT_CPU = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+#: In one process: on a CPU a sixth of the start-up time, half the memory, and faster; and weights are handed over there.
+_ENVIRONMENT_ONE = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 _CPU_CACHE_BYTES = 2**30
+_SHARED_GPU = 0.3  # of the GPU's memory, where training has the rest
 _QUEUED = 2  # times what vLLM runs at once is in flight: it never waits for the next request to be encoded
 _TEMPERATURES = (0.01, 2.0)  # vLLM raises lower ones silently and refuses higher ones
 #: Set by the build's other settings, or what makes token ids and log-probs right.
@@ -84,20 +90,31 @@ _EXECUTORS = ("mp", "ray", "uni", "external_launcher")  # vLLM would import any 
 
 
 class VllmEngine:
-    """Samples from the model in `model_dir`; `fingerprint` names its weights.
+    """Samples from the model in `model_dir`; `fingerprint` names its weights until `load` changes the version. With `training`
+    it can be sent weights, and on a GPU it sleeps.
 
     Raises BadInput where `settings.args` cannot be used, LadderError where vLLM expands a prompt differently than
     `encoder` does.
     """
 
     name = "vllm"
+    exact = False
 
     def __init__(
-        self, model_dir: Path, encoder: Encoder, fingerprint: str, *, dtype: str, settings: VllmSettings
+        self,
+        model_dir: Path,
+        encoder: Encoder,
+        fingerprint: str,
+        *,
+        dtype: str,
+        settings: VllmSettings,
+        training: bool = False,
     ) -> None:
-        self._encoder, self._fingerprint = encoder, fingerprint
+        self._encoder, self._base, self._version = encoder, fingerprint, ""
         self.counts: dict[str, int] = {}
-        self._engine = _start(_arguments(model_dir, encoder, dtype, settings.args))
+        self._engine = _start(_arguments(model_dir, encoder, dtype, settings.args, training), training)
+        self._sleeps = bool(self._engine.model_config.enable_sleep_mode)
+        self._asleep = self._lost = False
         self._limit = int(self._engine.model_config.max_model_len)
         running = int(self._engine.vllm_config.scheduler_config.max_num_seqs)
         self.capacity = settings.in_flight or _QUEUED * running
@@ -108,8 +125,60 @@ class VllmEngine:
 
     @property
     def fingerprint(self) -> str:
-        """The model's fingerprint."""
-        return self._fingerprint
+        """The model's fingerprint, with the weights version once training has replaced the weights."""
+        return f"{self._base}@{self._version}" if self._version else self._base
+
+    def load(self, version: str, weights: Iterable[tuple[str, torch.Tensor]] | None) -> None:
+        """Take new weights under a version; also while asleep. Raises LadderError where vLLM refuses them."""
+        if weights is None:
+            raise ValueError("this engine has weights of its own: none that are changed in place")
+        if self._running or self._done:
+            raise RuntimeError("weights cannot change while samples are in flight")
+        if self._lost:
+            self._engine.wake_up(
+                tags=["weights"]
+            )  # the caches wait until the trainer has given back its memory
+        try:
+            self._take(version, weights)
+        except LadderError:
+            raise
+        except Exception as error:
+            raise LadderError(f"vLLM does not take the weights of training: {_line(error)}") from error
+        self._version, self._lost = version, False
+
+    def _take(self, version: str, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+        def call(method: str, *args: Any) -> list[Any]:
+            return list(self._engine.collective_rpc(method, args=args))
+
+        if _shares_process(self._engine):
+            vllm_weights.hand_over(call, version, weights)
+        else:
+            with closing(vllm_weights.Exchange()) as exchange:
+                vllm_weights.send(call, version, weights, exchange.folder)
+        # What was made with the old weights. Cached pixels (`mm_cache`) are made without any.
+        self._engine.reset_encoder_cache()
+        if not self._engine.reset_prefix_cache():
+            raise LadderError("vLLM keeps keys and values of the old weights")
+
+    def sleep(self) -> None:
+        """Give the GPU's memory back, weights and all: only `load` brings them again. On a CPU there is nothing to give."""
+        if self._sleeps and not self._asleep:
+            self._engine.sleep(level=2)
+            self._asleep = self._lost = True
+
+    def wake(self) -> None:
+        """Undo `sleep`, after `load`; again is harmless."""
+        if self._lost:
+            raise RuntimeError("weights that slept must be loaded again first")
+        if self._asleep:
+            self._wake_up("kv_cache")
+            self._asleep = False
+
+    def _wake_up(self, part: str) -> None:
+        import torch
+
+        torch.cuda.empty_cache()  # what torch keeps of the training's memory is none for vLLM
+        self._engine.wake_up(tags=[part])
 
     def submit(self, request: Request) -> None:
         """Take a request; one that exceeds what the engine can hold comes back as Refused."""
@@ -240,11 +309,14 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _arguments(model_dir: Path, encoder: Encoder, dtype: str, args: Mapping[str, Any]) -> dict[str, Any]:
+def _arguments(
+    model_dir: Path, encoder: Encoder, dtype: str, args: Mapping[str, Any], training: bool
+) -> dict[str, Any]:
     """Arguments of `vllm.LLM`: the user's over our defaults; raises BadInput for those that are not to be set."""
     _check(args)
     return {
         **_defaults(args),
+        **(_training_defaults() if training else {}),
         **args,
         "model": str(model_dir),
         "dtype": dtype,
@@ -287,7 +359,32 @@ def _defaults(args: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _start(arguments: dict[str, Any]) -> Any:
+def _training_defaults() -> dict[str, Any]:
+    """What lets an engine be sent weights, and share a GPU with the training."""
+    shared = {"worker_extension_cls": vllm_weights.EXTENSION}
+    if not _has_gpu():
+        return shared
+    return shared | {"enable_sleep_mode": True, "gpu_memory_utilization": _SHARED_GPU}
+
+
+def _in_this_process(training: bool) -> bool:
+    """Whether the engine is to run in this process; not where that is one of several that train: vLLM would take their process
+    group for its own."""
+    from torch import distributed
+
+    alone = not (distributed.is_available() and distributed.is_initialized())
+    return alone and (training or not _has_gpu())
+
+
+def _shares_process(engine: Any) -> bool:
+    """Whether the worker is in this process, and takes tensors as they are."""
+    from vllm.v1.executor.uniproc_executor import UniProcExecutor
+
+    core = getattr(engine.engine_core, "engine_core", None)
+    return isinstance(getattr(core, "model_executor", None), UniProcExecutor)
+
+
+def _start(arguments: dict[str, Any], training: bool) -> Any:
     """The running `LLMEngine`."""
     import torch
 
@@ -295,9 +392,10 @@ def _start(arguments: dict[str, Any]) -> Any:
     where = f"vLLM does not start with {arguments['model']}"
     try:
         with warnings.catch_warnings(action="ignore", category=FutureWarning):
-            vllm = _imported_vllm()
+            vllm = _imported_vllm(_ENVIRONMENT_ONE if _in_this_process(training) else {})
             _refuse_unknown(arguments, vllm)
-            return vllm.LLM(**arguments).llm_engine
+            with _own_gpu():
+                return vllm.LLM(**arguments).llm_engine
     except LadderError:
         raise
     except Exception as error:
@@ -305,6 +403,25 @@ def _start(arguments: dict[str, Any]) -> Any:
         raise kind(f"{where}: {_line(error)}") from error
     finally:
         torch.set_num_threads = set_num_threads  # the CPU worker disables it, for everybody in its process
+
+
+@contextmanager
+def _own_gpu() -> Iterator[None]:
+    """Of several processes of torchrun, each with an engine in a process of its own: that one sees the GPU of its parent alone,
+    and would else take the machine's first."""
+    if launched.count() == 1 or not _has_gpu():
+        yield
+        return
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    seen = before.split(",") if before else [str(i) for i in range(launched.beside())]
+    os.environ["CUDA_VISIBLE_DEVICES"] = seen[launched.place()]
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CUDA_VISIBLE_DEVICES"]
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
 def _refuse_unknown(arguments: Mapping[str, Any], vllm: Any) -> None:
@@ -315,10 +432,10 @@ def _refuse_unknown(arguments: Mapping[str, Any], vllm: Any) -> None:
         raise BadInput(f"vllm.args.{name}: vLLM {vllm.__version__} has no such argument{hint}")
 
 
-def _imported_vllm() -> Any:
+def _imported_vllm(more: Mapping[str, str]) -> Any:
     """The module, imported under our environment."""
     cpu_vllm.register()
-    for name, value in (_ENVIRONMENT if _has_gpu() else _ENVIRONMENT | _ENVIRONMENT_CPU).items():
+    for name, value in {**_ENVIRONMENT, **more}.items():
         os.environ.setdefault(name, value)
     # While it is imported, vLLM logs before it has read its own setting.
     logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"].upper())

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import io
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from vllm_server import vllm_server
 
 from ladder.digest import digest
 from ladder.encode import Encoded, Encoder, Prompt, image_inputs
@@ -34,54 +26,14 @@ from ladder.models import load_model, resolve_model
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(400)]
 
-_ARGUMENTS = [
-    *("--dtype", "float32", "--enforce-eager", "--no-enable-chunked-prefill", "--skip-mm-profiling"),
-    *("--max-model-len", "256", "--max-num-seqs", "64", "--block-size", "32"),
-    *("--limit-mm-per-prompt", '{"video": 0}', "--generation-config", "vllm"),
-    *("--logprobs-mode", "processed_logprobs", "--served-model-name", "digits"),
-]
-_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"}
 _SIZES = ([], [(56, 56)], [(56, 70)], [(30, 41)], [(200, 90)], [(56, 56), (70, 64)])
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of the shipped model."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    log = tmp_path_factory.mktemp("serve") / "log"
-    command = [
-        sys.executable,
-        "-m",
-        "vllm.entrypoints.openai.api_server",
-        "--model",
-        str(resolve_model("digits")),
-    ]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", port, *_ARGUMENTS],
-            stdout=output,
-            stderr=output,
-            env=os.environ | _ENVIRONMENT,
-            start_new_session=True,
-        )
-        try:
-            _wait(process, f"http://127.0.0.1:{port}/health", log)
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    while process.poll() is None:
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
-    pytest.fail(f"the server ended: {log.read_text(errors='replace')[-3000:]}")
+    with vllm_server(resolve_model("digits"), tmp_path_factory.mktemp("serve") / "log") as url:
+        yield url
 
 
 @contextmanager

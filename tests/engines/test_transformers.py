@@ -357,7 +357,7 @@ def test_new_weights_change_the_fingerprint_and_the_samples(model: Any, wild: An
 
     running = engine(copy.deepcopy(model))
     assert running.fingerprint == "base"
-    running.load("7", wild.state_dict())
+    running.load("7", wild.named_parameters())
     assert running.fingerprint == "base@7"
     few = [replace(r, sampling=Sampling(1.0, 6)) for r in ALL]
     assert texts({(c.request_id, c.index): c for c in drive(running, few)}) == texts(run(wild, few))
