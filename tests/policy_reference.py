@@ -25,8 +25,17 @@ def fresh(family: str) -> Any:
     return copy.deepcopy(tiny(family))
 
 
-def policy(model: Any, layout: Any = "auto", temperature: float = 1.0, autocast: bool = False) -> Policy:
-    return Policy(model, Tokens(), temperature=temperature, autocast=autocast, layout=layout)  # type: ignore[arg-type]
+def policy(
+    model: Any,
+    layout: Any = "auto",
+    temperature: float = 1.0,
+    autocast: bool = False,
+    attention: Any = "auto",
+) -> Policy:
+    tokens: Any = Tokens()
+    return Policy(
+        model, tokens, temperature=temperature, autocast=autocast, layout=layout, attention=attention
+    )
 
 
 def alone(model: Any, group: Group, response: tuple[int, ...], temperature: float = 1.0) -> torch.Tensor:

@@ -75,20 +75,26 @@ def encode(model: Any, images: Iterable[Image], device: torch.device) -> Feature
 @torch.no_grad()
 def encode_ahead(model: Any, images: Iterable[Image], device: torch.device) -> Features:
     """As `encode`, without gradient and in calls of bounded size."""
+    return encode_parts(model, parts_of(images), device)
+
+
+@torch.no_grad()
+def encode_parts(model: Any, parts: Iterable[Sequence[Image]], device: torch.device) -> Features:
+    """As `encode_ahead`, of what `parts_of` gives."""
     pooled: dict[Key, torch.Tensor] = {}
     deep: dict[Key, tuple[torch.Tensor, ...]] = {}
-    for part in _parts({image.key: image for image in images}.values()):
+    for part in parts:
         features = encode(model, part, device)
         pooled |= features.pooled
         deep |= features.deep
     return Features(pooled, deep)
 
 
-def _parts(images: Iterable[Image]) -> Iterable[list[Image]]:
-    """Images in parts of at most _PATCHES_AT_ONCE patches, or one image."""
+def parts_of(images: Iterable[Image]) -> Iterable[list[Image]]:
+    """Different images in parts of at most _PATCHES_AT_ONCE patches, or one image."""
     part: list[Image] = []
     patches = 0
-    for image in images:
+    for image in {image.key: image for image in images}.values():
         if part and patches + len(image.pixels) > _PATCHES_AT_ONCE:
             yield part
             part, patches = [], 0

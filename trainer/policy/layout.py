@@ -39,10 +39,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class Batch:
-    """One forward: its rows, each of one piece or more."""
+    """One forward: its rows, each of one piece or more. A `filler` is what several processes forward beside them to keep in
+    step, and is none of the members."""
 
     rows: tuple[tuple[Piece, ...], ...]
     layout: Layout
+    filler: Literal["text", "picture"] | None = None
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
@@ -53,6 +55,10 @@ class Batch:
     def members(self) -> tuple[tuple[int, int], ...]:
         """(index of the group, index of the response) along the R axis."""
         return tuple((piece.group, r) for piece in self.pieces for r in piece.responses)
+
+    def in_one_row(self) -> Batch:
+        """The same pieces in the same order, one after the other."""
+        return Batch((self.pieces,), self.layout)
 
     def width(self, groups: Sequence[Group]) -> int:
         """Tokens of its longest row."""

@@ -14,13 +14,24 @@ import torch
 from torch import nn
 
 from ladder.encode import FAMILIES, Encoded, Encoder, image_inputs
+from trainer.policy.attention import (
+    BLOCK,
+    NAME,
+    SHORTEST,
+    Attention,
+    block_mask,
+    choose,
+    compiles,
+    take_block_masks,
+)
 from trainer.policy.images import Features, encode, encode_ahead, images_of
 from trainer.policy.layout import Batch, Group, Layout
 from trainer.policy.plan import Cost, cut
 from trainer.policy.rows import Rows, lay_out
 from trainer.policy.scores import score
+from trainer.policy.vision import attend_at_once
 
-_TAKE_A_MASK = ("sdpa", "eager")  # attention implementations that take any dense mask
+_TAKE_A_MASK = ("sdpa", "eager", NAME)  # attention implementations that take any dense mask
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,8 @@ class Policy(nn.Module):
     """Log-probs of responses under a model, of the distribution that was sampled from: its temperature, its banned ids.
 
     `layout` "auto" packs what is cheaper packed; "packed" or "padded" is taken for all. A model that packing cannot do
-    exactly is padded whatever is set, and `why_padded` says why.
+    exactly is padded whatever is set, and `why_padded` says why. `attention` is how packed rows attend
+    (trainer.policy.attention): "auto" takes FlexAttention where it has kernels, and "flex" raises BadInput where it has none.
     """
 
     banned: torch.Tensor
@@ -49,11 +61,17 @@ class Policy(nn.Module):
         temperature: float,
         autocast: bool,
         layout: Literal["auto", "packed", "padded"] = "auto",
+        attention: Attention = "auto",
     ) -> None:
         super().__init__()
         self.model, self.encoder, self.temperature, self._autocast = model, encoder, temperature, autocast
         self.why_padded = why_padded(model)
         self._layout: Layout | None = "padded" if self.why_padded else None if layout == "auto" else layout
+        self.flex = self.why_padded is None and layout != "padded" and choose(attention, self.device)
+        if self.flex:
+            take_block_masks(model.config.text_config)
+        if self._known and autocast:
+            attend_at_once(model.config.vision_config, self.device)
         self.register_buffer("banned", torch.tensor(encoder.banned), persistent=False)
 
     @property
@@ -69,7 +87,7 @@ class Policy(nn.Module):
     def features(self, groups: Sequence[Group]) -> Features | None:
         """Features of each different picture, computed once and without gradient, for any number of passes; None where
         the vision tower learns, where there is no picture, and of a family that takes none."""
-        if not self._known or not self.vision_frozen:
+        if not self.encodes_ahead:
             return None
         images = images_of(group.prompt for group in groups)
         if not images:
@@ -79,7 +97,11 @@ class Policy(nn.Module):
 
     def plan(self, groups: Sequence[Group], tokens: int) -> list[Batch]:
         """Forwards that hold every response once, each of at most `tokens` tokens with the padding, or of one response."""
-        return cut(groups, tokens, Cost.of(self.model.config.text_config), self._layout)
+        return cut(groups, tokens, Cost.of(self.model.config.text_config, self.flex), self._layout)
+
+    def told(self) -> dict[str, float]:
+        """How often FlexAttention was compiled, where it is used."""
+        return {"compiles": float(compiles())} if self.flex else {}
 
     def forward(
         self,
@@ -89,7 +111,7 @@ class Policy(nn.Module):
         entropy: bool = False,
     ) -> Scored:
         """Score the batch's responses, in the order of its members; `features` are those of `features(groups)`."""
-        rows = lay_out(groups, batch, self.encoder.pad_id, self.device)
+        rows = self._rows(groups, batch)
         prompts = [groups[piece.group].prompt for piece in batch.pieces]
         with self._precision():
             hidden_BTH = self._hidden(rows, prompts, batch, features)
@@ -105,11 +127,21 @@ class Policy(nn.Module):
         )
 
     @property
+    def encodes_ahead(self) -> bool:
+        """Whether pictures are encoded once for all passes, and none in a forward."""
+        return self._known and self.vision_frozen
+
+    @property
     def _known(self) -> bool:
         return self.model.config.model_type in FAMILIES
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast)
+
+    def _rows(self, groups: Sequence[Group], batch: Batch) -> Rows:
+        if self.flex and batch.layout == "packed":
+            return lay_out(groups, batch.in_one_row(), self.encoder.pad_id, self.device, BLOCK, SHORTEST)
+        return lay_out(groups, batch, self.encoder.pad_id, self.device)
 
     def _hidden(
         self, rows: Rows, prompts: Sequence[Encoded], batch: Batch, features: Features | None
@@ -117,7 +149,8 @@ class Policy(nn.Module):
         """Last hidden states (B, T, hidden) of the rows."""
         inputs = self._inputs(rows, prompts, features) if self._known else self._own_inputs(rows, prompts)
         if batch.layout == "packed":
-            inputs["attention_mask"] = rows.block_mask(torch.bfloat16 if self._autocast else self.model.dtype)
+            dtype = torch.bfloat16 if self._autocast else self.model.dtype
+            inputs["attention_mask"] = block_mask(rows) if self.flex else rows.block_mask(dtype)
         out = self.model.model(input_ids=rows.ids_BT, use_cache=False, **inputs)
         hidden_BTH: torch.Tensor = out.last_hidden_state
         return hidden_BTH
@@ -149,6 +182,8 @@ def why_padded(model: Any) -> str | None:
         return f"packing is not known to be exact for {model.config.model_type}"
     if getattr(text, "attention_dropout", 0.0):
         return "it drops attention weights while training, and siblings would share what is dropped"
+    if any(isinstance(module, nn.Dropout) and module.p for module in model.modules()):
+        return "an adapter drops values while training, and siblings would share what is dropped"
     if getattr(text, "use_sliding_window", False) or "sliding_attention" in (
         getattr(text, "layer_types", None) or ()
     ):

@@ -2,8 +2,9 @@
 
 What is weighed, in multiply-adds of one forward: linear work grows with the tokens, with those of padding and of prompts that
 are repeated for another piece; attention grows with the square of a row, of which a dense mask computes all and a padded
-row, which is causal, half. The constants are the model's own sizes. Images are encoded once per forward under any plan, and
-logits are the same, so both are left out.
+row, which is causal, half; with FlexAttention (`sparse`) a packed row computes what is seen, and nothing is gained by a second
+row. The constants are the model's own sizes. Images are encoded once per forward under any plan, and logits are the same, so
+both are left out.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainer.flops import decoder
 from trainer.policy.layout import Batch, Group, Layout, Piece
 
 _LAUNCH = 128  # tokens whose linear work a forward costs before its first: it may waste as much on padding
@@ -23,19 +25,24 @@ class Cost:
 
     per_token: int
     per_pair: int
+    sparse: bool = False
 
     @classmethod
-    def of(cls, text: Any) -> Cost:
+    def of(cls, text: Any, sparse: bool = False) -> Cost:
         """Of a text model's configuration."""
-        heads, hidden = text.num_attention_heads, text.hidden_size
-        size = getattr(text, "head_dim", None) or hidden // heads
-        projections = 2 * (heads + text.num_key_value_heads) * size * hidden
-        layer = projections + 3 * hidden * text.intermediate_size
-        return cls(text.num_hidden_layers * layer, text.num_hidden_layers * 2 * heads * size)
+        return cls(*decoder(text), sparse)
 
     def row(self, length: int, layout: Layout) -> int:
         """Of one row of some tokens."""
         pairs = length * length if layout == "packed" else length * (length + 1) // 2
+        return self.per_token * length + self.per_pair * pairs
+
+    def piece(self, prompt: int, responses: Sequence[int]) -> int:
+        """Of a prompt and some responses of so many tokens, packed."""
+        length = prompt + sum(responses)
+        if not self.sparse:
+            return self.row(length, "packed")
+        pairs = sum(r * prompt + r * (r + 1) // 2 for r in responses) + prompt * (prompt + 1) // 2
         return self.per_token * length + self.per_pair * pairs
 
 
@@ -46,9 +53,11 @@ def cut(groups: Sequence[Group], tokens: int, cost: Cost, layout: Layout | None)
     for g, group in enumerate(groups):
         best, pieces = min(_ways(g, group, tokens, cost, layout), key=lambda way: way[0])[1:]
         chosen[best] += pieces
-    return [
-        batch for kind, pieces in chosen.items() for batch in _batches(pieces, groups, tokens, cost, kind)
-    ]
+    if cost.sparse:
+        packed = _filled(chosen["packed"], groups, tokens)
+    else:
+        packed = _batches(chosen["packed"], groups, tokens, cost, "packed")
+    return packed + _batches(chosen["padded"], groups, tokens, cost, "padded")
 
 
 def _ways(
@@ -67,7 +76,8 @@ def _ways(
         dealt, lengths = _dealt(group, parts)
         if parts == count or max(lengths) <= tokens:
             pieces = [Piece(g, tuple(part)) for part in dealt]
-            yield sum(cost.row(length, "packed") for length in lengths), "packed", pieces
+            sizes = [[len(group.responses[r]) for r in part] for part in dealt]
+            yield sum(cost.piece(prompt, part) for part in sizes), "packed", pieces
 
 
 def _dealt(group: Group, parts: int) -> tuple[list[list[int]], list[int]]:
@@ -96,6 +106,22 @@ class _Open:
             row = -1
         self.rows[row].append(piece)
         self.left[row] -= length
+
+
+def _filled(pieces: Iterable[Piece], groups: Sequence[Group], tokens: int) -> list[Batch]:
+    """One row a forward, filled from the longest piece to the shortest."""
+    lengths = {piece: piece.length(groups) for piece in pieces}
+    rows: list[list[Piece]] = []
+    left: list[int] = []
+    for piece in sorted(lengths, key=lambda piece: (-lengths[piece], piece)):
+        length = lengths[piece]
+        row = next((row for row, free in enumerate(left) if free >= length), len(rows))
+        if row == len(rows):
+            rows.append([])
+            left.append(tokens)
+        rows[row].append(piece)
+        left[row] -= length
+    return [Batch((tuple(row),), "packed") for row in rows]
 
 
 def _batches(

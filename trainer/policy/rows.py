@@ -42,9 +42,16 @@ class Rows:
         return (at_T < self.lengths_R[:, None]).float()
 
 
-def lay_out(groups: Sequence[Group], batch: Batch, pad_id: int, device: torch.device) -> Rows:
-    """The rows of a batch on a device."""
-    width = -(-batch.width(groups) // _ALIGNED) * _ALIGNED
+def lay_out(
+    groups: Sequence[Group],
+    batch: Batch,
+    pad_id: int,
+    device: torch.device,
+    aligned: int = _ALIGNED,
+    least: int = 0,
+) -> Rows:
+    """The rows of a batch on a device, their width a multiple of `aligned` and no less than `least`."""
+    width = max(least, -(-batch.width(groups) // aligned) * aligned)
     count = len(batch.rows)
     ids = np.full((count, width), pad_id, np.int64)
     positions = np.zeros((3, count, width), np.int64)
