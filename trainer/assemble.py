@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ladder.encode import Encoder
 from ladder.engines import choose_device
 from ladder.engines.base import Sampling
 from ladder.engines.settings import ModelSettings
-from ladder.engines.transformers import TransformersEngine
 from ladder.errors import BadInput
 from ladder.models import load_model, model_fingerprint, resolve_model
 from ladder.progress import say
@@ -23,15 +24,24 @@ from ladder.sampling import Asked
 from ladder.splits import Split
 from ladder.store import Store
 from ladder.verify.pool import VerifierPool
+from trainer.adapter import choose_learning, shares_of_rate
+from trainer.adapter_files import read_adapter
 from trainer.checkpoint import State, load_state, random_state
 from trainer.claim import run_id
 from trainer.config import TrainSettings
 from trainer.curriculum import Rows, Supply
+from trainer.engines import engine_of
 from trainer.kl import KlWeight
 from trainer.loop import Learner
-from trainer.optim import Optimizer, freeze
+from trainer.optim import Optimizer
+from trainer.parallel import ALONE, Ranks
+from trainer.parallel.policy import ShardedPolicy
+from trainer.parallel.shard import shard
 from trainer.policy import Policy
+from trainer.policy.attention import why_dense
+from trainer.publish import publish
 from trainer.rollout import JudgedGroup, Rollouts
+from trainer.unadapted import Unadapted
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,7 @@ class World:
     settings: TrainSettings
     source: Path  # the model's directory
     out: Path
+    ranks: Ranks = ALONE
 
     @cached_property
     def run(self) -> str:
@@ -69,7 +80,9 @@ class World:
         return self.out / "checkpoints"
 
 
-def world_of(split: Split, model: ModelSettings, settings: TrainSettings, out: Path) -> World:
+def world_of(
+    split: Split, model: ModelSettings, settings: TrainSettings, out: Path, ranks: Ranks = ALONE
+) -> World:
     """Read what a run needs. Raises BadInput for a model that is no VLM, a split without items, a ladder that is gone."""
     store = Store.open(split.ladder)
     source = resolve_model(model.name)
@@ -78,45 +91,77 @@ def world_of(split: Split, model: ModelSettings, settings: TrainSettings, out: P
     items = {item.id: item for item in store.load_items(list(dict.fromkeys(rows.ids)))}
     sampling = Sampling(settings.response.temperature, settings.response.max_tokens)
     asked = Asked(encoder, template(settings.template), sampling, settings.seed)
-    return World(split, store, rows, items, asked, encoder, settings, source, out)
+    return World(split, store, rows, items, asked, encoder, settings, source, out, ranks)
 
 
 def learner_of(
     world: World, verifier: VerifierPool, checkpoint: Path | None
 ) -> tuple[Learner, dict[str, Any]]:
     """Everything that learns, fresh or from a checkpoint; and what else the checkpoint holds."""
+    settings, ranks = world.settings, world.ranks
+    device = ranks.device or choose_device(settings.device)
+    torch.manual_seed(settings.seed)  # of an adapter's first values, and of what is dropped
+    model = _loaded(world.source if settings.adapter or checkpoint is None else checkpoint, device)
+    in_place = settings.rollout.in_place and ranks.alone
+    samples = model if in_place else _copy(model) if settings.rollout.engine == "transformers" else None
+    policy, reference = _policies(world, model, checkpoint)
+    _tell(policy)
+    exchange = world.out / f"weights-{world.run}"
+    engine = engine_of(samples, world.source, world.encoder, world.weights, settings, exchange)
+    rollouts = Rollouts(
+        world.items,
+        world.store,
+        world.asked,
+        world.encoder,
+        settings.batch.group,
+        engine,
+        verifier,
+        ranks.beside,
+    )
+    made = Learner(
+        policy,
+        reference,
+        Optimizer(model, settings.optim, shares_of_rate(model, settings.adapter)),
+        supply_of(world.rows, settings),
+        rollouts,
+        KlWeight(settings.kl.weight),
+        in_place=in_place,
+        ranks=ranks,
+    )
+    if checkpoint:
+        return made, _restore(made, checkpoint)
+    if not in_place:  # what a server has is anybody's, and an engine that takes no weights says so at once
+        publish(made)
+    return made, {}
+
+
+def _policies(world: World, model: Any, checkpoint: Path | None) -> tuple[Policy, Policy | Unadapted | None]:
+    """What learns of a model, and the reference of its KL, where there is one. Over several processes they are sharded."""
     settings = world.settings
-    device = choose_device(settings.device)
-    model = _loaded(checkpoint or world.source, device)
-    reference = _reference(world, model, device, fresh=checkpoint is None)
-    left = freeze(model, settings.freeze)
-    if settings.freeze:
+    reference: Policy | Unadapted | None = _reference(world, model, fresh=checkpoint is None)
+    left = choose_learning(model, settings.freeze, settings.adapter)
+    if settings.freeze or settings.adapter:
         whole = sum(p.numel() for p in model.parameters())
         say(f"  {left:,} of {whole:,} parameters learn")
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     policy = _policy(world, model)
+    if settings.adapter:
+        reference = Unadapted(policy) if KlWeight(settings.kl.weight).ever_positive else None
+        if checkpoint:
+            read_adapter(model, checkpoint)
+    for each in (policy, reference):
+        if isinstance(each, Policy) and not world.ranks.alone:
+            shard(each, world.ranks, settings.dtype == "bfloat16")
+    return policy, reference
+
+
+def _tell(policy: Policy) -> None:
+    """What a policy cannot do as fast as others."""
     if policy.why_padded:
         say(f"  responses are forwarded one a row, their prompts repeated: {policy.why_padded}")
-    engine = TransformersEngine(
-        model,
-        world.encoder,
-        world.weights,
-        slots=settings.slots,
-        autocast=settings.dtype == "bfloat16",
-    )
-    rollouts = Rollouts(
-        world.items, world.store, world.asked, world.encoder, settings.batch.group, engine, verifier
-    )
-    made = Learner(
-        policy,
-        reference,
-        Optimizer(model, settings.optim),
-        supply_of(world.rows, settings),
-        rollouts,
-        KlWeight(settings.kl.weight),
-    )
-    return made, _restore(made, checkpoint) if checkpoint else {}
+    if policy.device.type == "cuda" and (missing := why_dense(policy.device)):
+        say(f"  packed rows take a dense mask: {missing}")
 
 
 def rows_of(split: Split) -> Rows:
@@ -173,18 +218,18 @@ def _restore(learner: Learner, checkpoint: Path) -> dict[str, Any]:
     learner.kl.load_state_dict(values["kl"])
     learner.optimizer.load_state_dict(values["guards"])
     learner.rollouts.counts = dict(values["rollouts"])
-    learner.rollouts.engine.load(str(learner.updates), None)
+    publish(learner)
     return values
 
 
-def _reference(world: World, model: Any, device: str, fresh: bool) -> Policy | None:
-    """The policy that the KL is taken to: the model at its start; none where its weight is never positive."""
-    if not KlWeight(world.settings.kl.weight).ever_positive:
+def _reference(world: World, model: Any, fresh: bool) -> Policy | None:
+    """The policy that the KL is taken to: the model at its start; none where its weight is never positive, and
+    where an adapter is all that moves the model from there."""
+    if world.settings.adapter or not KlWeight(world.settings.kl.weight).ever_positive:
         return None
-    start = copy.deepcopy(model) if fresh else _loaded(world.source, device)
-    reference = _policy(world, start)
-    reference.requires_grad_(False)
-    return reference
+    start = copy.deepcopy(model) if fresh else _loaded(world.source, str(model.device))
+    start.requires_grad_(False)
+    return _policy(world, start)
 
 
 def _loaded(directory: Path, device: str) -> Any:
@@ -196,12 +241,19 @@ def _loaded(directory: Path, device: str) -> Any:
     return model
 
 
+def _copy(model: Any) -> Any:
+    """A model to sample from that is sent weights: where the one that learns is sharded, or learns at the same time."""
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
 def _policy(world: World, model: Any) -> Policy:
-    settings = world.settings
-    return Policy(
+    settings, ranks = world.settings, world.ranks
+    kind = Policy if ranks.alone else partial(ShardedPolicy, ranks=ranks)
+    return kind(
         model,
         world.encoder,
         temperature=settings.response.temperature,
         autocast=settings.dtype == "bfloat16",
         layout=settings.batch.layout,
+        attention=settings.batch.attention,
     )

@@ -1,7 +1,8 @@
 """Checkpoints: a Hugging Face model directory with all that the next step depends on, written beside and renamed.
 
-`AutoModelForImageTextToText.from_pretrained` loads one. Each lists its files with their sizes, and that list is written last:
-the latest checkpoint that is whole is found, a torn one is told and passed over. Nothing here is ever unpickled.
+`AutoModelForImageTextToText.from_pretrained` loads one. Of a run with an adapter it holds that instead, as peft has it, and no
+base; models that are saved have it merged, and alone in `adapter/`. Each lists its files with their sizes, and that list is
+written last: the latest checkpoint that is whole is found, a torn one is told and passed over. Nothing here is ever unpickled.
 """
 
 from __future__ import annotations
@@ -20,11 +21,16 @@ import torch
 
 from ladder.errors import LadderError
 from ladder.progress import say
+from trainer.adapter import adapted
+from trainer.adapter_files import write_adapter
+from trainer.parallel import ALONE, Ranks, is_sharded, load_whole, updates_rows, whole_state
+from trainer.publish import published
 
 _STATE, _TENSORS, _SURPLUS, _FILES = "trainer_state.json", "optimizer.pt", "surplus.jsonl", "files.json"
 _PREFIX, _BEFORE = "step-", ".before.tmp"
 _FORMAT = 1  # of the state
 _COMPANIONS = ("*.json", "*.jinja", "*.txt", "*.model")
+_ADAPTER = "adapter"  # of a model that it is merged into
 _BEST, _NEXT = "best.json", ".best.next"
 _OURS = (_STATE, _FILES, _BEST)
 
@@ -39,9 +45,12 @@ class State:
     random: dict[str, Any] | None = None
 
 
-def save_model(model: Any, source: Path, out: Path) -> None:
+def save_model(model: Any, source: Path, out: Path, ranks: Ranks = ALONE) -> None:
     """Weights, configuration, and the tokenizer and processor files of `source`, written beside and renamed to `out`.
-    Raises LadderError where the disk refuses."""
+    Raises LadderError where the disk refuses. Of several processes the first writes, and all must save."""
+    if not ranks.first:
+        _write_model(model, source, None)
+        return
     with _beside(out) as part:
         _write_model(model, source, part)
 
@@ -54,15 +63,21 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     state: State,
     keep: int = 2,
+    ranks: Ranks = ALONE,
 ) -> Path:
     """Write the checkpoint of `step` finished steps below `folder`; the `keep` latest stay. Raises LadderError where the
-    disk refuses."""
+    disk refuses. Of several processes the first writes, and all must save: what is written is as one process has it."""
     path = folder / f"{_PREFIX}{step:06d}"
+    write = write_adapter if adapted(model) else _write_model
+    if not ranks.first:
+        write(model, source, None)
+        whole_state(optimizer, keep=False)
+        return path
     with _beside(path) as part:
-        _write_model(model, source, part)
+        write(model, source, part)
         with (part / _TENSORS).open("wb") as file:
             random = state.random or random_state()
-            torch.save({"optimizer": optimizer.state_dict(), "random": random}, file)
+            torch.save({"optimizer": whole_state(optimizer, keep=True), "random": random}, file)
         lines = (json.dumps(row) + "\n" for row in state.surplus)
         (part / _SURPLUS).write_text("".join(lines), encoding="utf-8")
         (part / _STATE).write_text(
@@ -96,8 +111,9 @@ def load_state(path: Path, optimizer: torch.optim.Optimizer) -> State:
         values = dict(json.loads((path / _STATE).read_text(encoding="utf-8")))
         if values.get("format") != _FORMAT:
             raise ValueError("another version of Ladder wrote it")
-        tensors = torch.load(path / _TENSORS, weights_only=True, map_location="cpu")
-        optimizer.load_state_dict(tensors["optimizer"])
+        mapped = updates_rows(optimizer)  # then rows are taken of it, and no more is read
+        tensors = torch.load(path / _TENSORS, weights_only=True, map_location="cpu", mmap=mapped)
+        load_whole(optimizer, tensors["optimizer"])
         rows = [json.loads(row) for row in (path / _SURPLUS).read_text(encoding="utf-8").splitlines()]
         _set_random_state(tensors["random"])
     except (KeyError, ValueError, TypeError, EOFError, OSError, RuntimeError, UnpicklingError) as error:
@@ -119,9 +135,12 @@ def forget_torn(out: Path) -> None:
     _remove(list(out.rglob(".*.tmp")))
 
 
-def save_best(out: Path, model: Any, source: Path, best: Mapping[str, Any]) -> None:
+def save_best(out: Path, model: Any, source: Path, best: Mapping[str, Any], ranks: Ranks = ALONE) -> None:
     """Put the model aside as the best of the run in `out`: `best` says which it is. It takes its place with the checkpoint
     that says so too (`settle_best`): what is measured after that one and lost with a kill is no measurement of the run."""
+    if not ranks.first:
+        _write_model(model, source, None)
+        return
     with _beside(out / _NEXT) as part:
         _write_model(model, source, part)
         (part / _BEST).write_text(json.dumps(dict(best)), encoding="utf-8")
@@ -179,12 +198,23 @@ def _refusal(error: BaseException | None) -> str | None:
     return None
 
 
-def _write_model(model: Any, source: Path, out: Path) -> None:
+def _write_model(model: Any, source: Path, out: Path | None) -> None:
+    """Write a model that needs no other; of several processes all must, and one alone has an `out`."""
+    state = None
+    if adapted(model) or any(map(is_sharded, model.parameters())):
+        state = {name: tensor.cpu() for name, tensor in published(model) if out is not None}
+    if out is not None:
+        _copy_companions(source, out)
+        model.save_pretrained(out, state_dict=state, safe_serialization=True)
+    if adapted(model):
+        write_adapter(model, source, None if out is None else out / _ADAPTER)
+
+
+def _copy_companions(source: Path, out: Path) -> None:
     for pattern in _COMPANIONS:
         for path in source.glob(pattern):
             if not path.name.endswith(".index.json") and path.name not in _OURS:
                 shutil.copyfile(path, out / path.name)
-    model.save_pretrained(out, safe_serialization=True)
 
 
 def _named(folder: Path) -> Sequence[Path]:
@@ -222,7 +252,7 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 def _sync(folder: Path) -> None:
-    for path in [*folder.iterdir(), folder]:
+    for path in [*folder.rglob("*"), folder]:
         _sync_one(path)
 
 

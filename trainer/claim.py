@@ -23,10 +23,19 @@ from trainer.config import TrainSettings
 _CLAIM, _SETTINGS = "run.json", "train.toml"
 _NEUTRAL = (
     "device",
-    "slots",
+    "rollout.transformers",
+    "rollout.vllm.in_flight",
+    *(
+        f"rollout.server.{name}"
+        for name in (
+            *("url", "model", "api_key_env", "concurrency", "timeout", "retries", "patience", "weights_dir"),
+            "kind",
+        )
+    ),
     "gradient_checkpointing",
     "batch.tokens_per_micro_batch",
     "batch.layout",
+    "batch.attention",
     "save",
     "track",
 )

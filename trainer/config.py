@@ -8,8 +8,10 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from ladder.config import Settings
 from ladder.settings import COLDEST, HOTTEST
+from trainer.adapter import LoraSettings
 from trainer.advantage import AdvantageSettings, Grpo
 from trainer.curriculum import CurriculumSettings
+from trainer.engines import RolloutSettings
 from trainer.kl import KlSettings
 from trainer.loss import LossSettings
 from trainer.optim import OptimSettings
@@ -20,13 +22,15 @@ from trainer.track import TrackSettings
 
 class BatchSettings(Settings):
     """`prompts` x `group` responses make a step; they are trained on in updates of `responses_per_update`, one update
-    where it is not set. `tokens_per_micro_batch` and `layout` cost memory and time and never change the result."""
+    where it is not set. `tokens_per_micro_batch`, `layout` and `attention` cost memory and time and never change the
+    result."""
 
     prompts: PositiveInt = 128
     group: int = Field(8, ge=2)
     responses_per_update: PositiveInt | None = None
     tokens_per_micro_batch: PositiveInt = 16_384
     layout: Literal["auto", "packed", "padded"] = "auto"
+    attention: Literal["auto", "dense", "flex"] = "auto"  # of packed rows; "auto": flex where it has kernels
 
     @model_validator(mode="after")
     def _whole(self) -> BatchSettings:
@@ -65,11 +69,12 @@ class TrainSettings(Settings):
         "bfloat16"  # of the forward pass; weights, gradients and moments are float32
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    slots: PositiveInt = 256  # responses sampled at once
     freeze: tuple[str, ...] = ()  # "vision", "language", or patterns of parameter names
+    adapter: LoraSettings | None = None  # None: the weights themselves learn
     gradient_checkpointing: bool = False
     batch: BatchSettings = BatchSettings()
     response: ResponseSettings = ResponseSettings()
+    rollout: RolloutSettings = RolloutSettings()
     reward: RewardSettings = Field(default_factory=default_reward)
     advantage: AdvantageSettings = Grpo()
     loss: LossSettings = LossSettings()

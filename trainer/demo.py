@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ladder import launched
 from ladder.build import build
 from ladder.config import load, shipped
 from ladder.errors import BadInput
 from ladder.progress import Stopwatch, say
 from ladder.settings import BuildSettings
-from ladder.splits import SampleSettings, sample
+from ladder.splits import SampleSettings, open_split, sample
 from ladder.store import Store
 from trainer.evaluate import Evaluation, compare, evaluate
 from trainer.run import train
@@ -20,14 +21,19 @@ from trainer.setup import settings_for
 from trainer.tables import comparison_table
 
 _SAMPLES = 8
+_SPLIT = "neuraladder"
+_READY = "the demo's split"
 
 
 def demo(out: Path, seed: int, building: Sequence[str] = (), training: Sequence[str] = ()) -> dict[str, Any]:
     """Build, sample, evaluate, train, evaluate again and compare below `out`; returns the figures shown.
 
     The seed moves the sampling, the curriculum's shuffling and the training; the pool stays. Interrupted, it goes on.
-    `building` and `training` are overrides of the pipeline's and the recipe's settings.
+    `building` and `training` are overrides of the pipeline's and the recipe's settings. Under torchrun the first process does
+    all of that, and the others train with it.
     """
+    if launched.index():
+        return _follow(out, [f"seed={seed}", *training])
     _claim(out, seed)
     clock = Stopwatch()
     pool, ladder = out / "digits-pool", out / "digits"
@@ -49,7 +55,7 @@ def demo(out: Path, seed: int, building: Sequence[str] = (), training: Sequence[
         "2. Sample: the NeuraLadder order, from easy to hard, each level mixed from its neighbours; and a probe that is"
     )
     say("   held out by item and by near-identical image.")
-    split = sample(Store.open(ladder), SampleSettings(seed=seed), "neuraladder")
+    split = sample(Store.open(ladder), SampleSettings(seed=seed), _SPLIT)
     say(f"     {len(split.train):,} items to train on, {len(split.probe):,} in the probe")
     clock.lap("sample")
 
@@ -60,6 +66,7 @@ def demo(out: Path, seed: int, building: Sequence[str] = (), training: Sequence[
     clock.lap("evaluate")
 
     say("4. Train: progressive GRPO on that order, with the Observe-R1 recipe.")
+    launched.done(_READY)
     chosen = settings_for(split, None, None, [f"seed={seed}", *training])
     run = train(split, chosen.model, chosen.settings, out / "run")
     clock.lap("train")
@@ -73,6 +80,14 @@ def demo(out: Path, seed: int, building: Sequence[str] = (), training: Sequence[
     (out / "demo.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     _show(rows, clock, ladder)
     return result
+
+
+def _follow(out: Path, training: Sequence[str]) -> dict[str, Any]:
+    launched.wait_for(_READY)
+    split = open_split(out / "digits" / "splits" / _SPLIT)
+    chosen = settings_for(split, None, None, training)
+    train(split, chosen.model, chosen.settings, out / "run")
+    return {}
 
 
 def _evaluated(path: Path, split: Any, model: str, settings: BuildSettings, seed: int) -> Evaluation:

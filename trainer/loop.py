@@ -16,14 +16,17 @@ from trainer.advantage import advantages_PG
 from trainer.config import TrainSettings
 from trainer.curriculum import Supply
 from trainer.kl import KlWeight
-from trainer.loss import policy_loss
+from trainer.loss import LossSettings, policy_loss
 from trainer.metrics import Sums, answers_of, described, sampled
+from trainer.old import Old, old_logprobs
 from trainer.optim import Optimizer, learning_rate
+from trainer.parallel import ALONE, Ranks, here_P
 from trainer.policy import Batch, Features, Group, Policy
 from trainer.reward import rewards_PG
 from trainer.rollout import JudgedGroup, Rollouts
 from trainer.schedule import Span
-from trainer.update import Update, fill, pulled, sampled_logprobs, token_weights_PG
+from trainer.unadapted import Unadapted
+from trainer.update import Update, pulled, token_weights_PG
 
 
 @dataclass
@@ -31,12 +34,18 @@ class Learner:
     """What changes while training. `updates` counts updates of the weights, and is their version."""
 
     policy: Policy
-    reference: Policy | None
+    reference: Policy | Unadapted | None
     optimizer: Optimizer
     supply: Supply[JudgedGroup]
     rollouts: Rollouts
     kl: KlWeight
+    in_place: bool = True  # the engine samples from the policy's own module
     updates: int = 0
+    ranks: Ranks = ALONE
+
+    def corrects(self, loss: LossSettings) -> bool:
+        """Whether the loss corrects for what the engine samples from, where that is not quite the policy."""
+        return loss.correction.kind == "truncated" and not self.rollouts.engine.exact
 
 
 @dataclass
@@ -45,8 +54,10 @@ class Step:
 
     groups: list[JudgedGroup]
     model: str  # the engine's fingerprint, with the version of the weights that sampled
+    version: int  # updates of the weights before it
     terms: dict[str, torch.Tensor] = field(default_factory=dict)  # the reward's terms, each (P, G)
     advantages_PG: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
+    here_P: torch.Tensor = field(default_factory=lambda: torch.empty(0))  # 1.0: trained on in this process
     metrics: dict[str, float] = field(default_factory=dict)
     clock: Stopwatch = field(default_factory=Stopwatch)
 
@@ -54,9 +65,15 @@ class Step:
 def gather(learner: Learner) -> list[JudgedGroup]:
     """A step's groups: what the curriculum draws is sampled and judged, and what the gate does not admit is refilled from
     the next items in order. Empty when the curriculum is over."""
-    while draws := learner.supply.round():
-        learner.supply.offer(learner.rollouts.groups(draws, learner.updates))
+    roll_out(learner, learner.updates)
     return learner.supply.take()
+
+
+def roll_out(learner: Learner, version: int) -> None:
+    """Sample and judge until the supply has a step's groups, or nothing more comes; `version` is of the engine's weights."""
+    learner.rollouts.engine.wake()
+    while draws := learner.supply.round():
+        learner.supply.offer(learner.rollouts.groups(draws, version))
 
 
 def learn(learner: Learner, step: Step, settings: TrainSettings, span: Span) -> None:
@@ -67,16 +84,20 @@ def learn(learner: Learner, step: Step, settings: TrainSettings, span: Span) -> 
     step.metrics |= sampled(step.groups, learner.updates)
     step.clock.lap("reward")
     groups = [judged.group for judged in step.groups]
-    features = learner.policy.features(groups)
-    parts = settings.batch.updates(len(groups))
-    old = old_logprobs(learner, step, features, settings, parts)
+    sums, parts = Sums(), settings.batch.updates(len(groups))
+    everything = pulled(float(learner.kl.ever_positive), settings)
+    step.here_P = here_P(groups, (step.advantages_PG != 0) | everything, parts, learner.ranks)
+    features = learner.policy.features([groups[p] for p in step.here_P.nonzero()])
+    version = learner.updates if learner.corrects(settings.loss) or settings.loss.old == "policy" else None
+    old = old_logprobs(
+        learner.policy, step.groups, step.advantages_PG, step.here_P, features, settings, version, everything
+    )
     step.clock.lap("old")
-    sums = Sums()
     learner.policy.train()  # without it nothing is checkpointed; with it an engine would have no key-value cache
     for index, part in enumerate(parts):
         update(learner, step, part, old[part], features, settings, span.part(index, len(parts)), sums)
     learner.policy.eval()
-    learner.rollouts.engine.load(str(learner.updates), None)
+    sums.share(learner.ranks)
     learner.kl.observe(sums.mean("kl"), len(groups) * settings.batch.group)
     step.metrics |= described(step.terms, answers, step.advantages_PG) | sums.means()
 
@@ -85,7 +106,7 @@ def update(
     learner: Learner,
     step: Step,
     part: slice,
-    old: Sequence[Sequence[torch.Tensor | None]],
+    old: Old,
     features: Features | None,
     settings: TrainSettings,
     span: Span,
@@ -93,50 +114,27 @@ def update(
 ) -> None:
     """One update of the weights over some groups, in forwards that change nothing but memory."""
     judged, kl_weight = step.groups[part], learner.kl.at(span.start)
-    weights_PG = token_weights_PG(judged, settings)
-    made = Update.of(judged, step.advantages_PG[part], weights_PG, old, pulled(kl_weight, settings))
+    weights_PG = token_weights_PG(judged, settings) * step.here_P[part, None]
+    pull = pulled(kl_weight, settings)
+    made = Update.of(judged, step.advantages_PG[part], weights_PG, old, pull, step.version)
     for batch in learner.policy.plan(made.groups, settings.batch.tokens_per_micro_batch):
         reference_RT = _reference_RT(learner, made.groups, batch, features, kl_weight)
         step.clock.lap("reference")
         scored = learner.policy(made.groups, batch, features, entropy=settings.loss.entropy > 0)
         inputs = made.inputs(batch, scored, reference_RT, settings.kl, kl_weight)
-        loss, told = policy_loss(inputs, settings.loss, settings.kl, kl_weight)
+        corrects = learner.corrects(settings.loss)
+        loss, told = policy_loss(inputs, settings.loss, settings.kl, kl_weight, corrects)
         step.clock.lap("forward")
         if loss.requires_grad:  # not where only the vision tower learns, and there is no picture
             loss.backward()
         step.clock.lap("backward")
         sums.add(loss, told, inputs.mask_RT)
+        if learner.updates == step.version:
+            sums.mismatch.add(*made.said(batch, scored))
     rate = learning_rate(settings.optim, span.start, span.end)
     sums.after_update(learner.optimizer.step(rate) | {"kl_weight": kl_weight})
     step.clock.lap("optimizer")
     learner.updates += 1
-
-
-@torch.no_grad()
-def old_logprobs(
-    learner: Learner,
-    step: Step,
-    features: Features | None,
-    settings: TrainSettings,
-    parts: Sequence[slice],
-) -> list[list[torch.Tensor | None]]:
-    """Log-probs (T) of each response, by group, that ratios are taken to: those of the engine that sampled; or, where asked
-    for, the policy's own before the step's first update, which is on-policy itself (None) and needs no pass. Groups that
-    older weights sampled keep the engine's."""
-    old = sampled_logprobs(step.groups, None if settings.loss.old == "sampled" else learner.updates)
-    if settings.loss.old == "policy" and len(parts) > 1:
-        everything = pulled(float(learner.kl.ever_positive), settings)
-        fill(
-            old,
-            learner.policy,
-            step.groups,
-            step.advantages_PG,
-            features,
-            settings,
-            parts[1].start,
-            everything,
-        )
-    return old
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from ladder.config import Settings
 from trainer.kl import KlSettings, kl_RT
+from trainer.mismatch import Correction, Truncated, importance_RT
 
 
 class LossSettings(Settings):
@@ -24,6 +25,8 @@ class LossSettings(Settings):
     - `average` over the whole update: `token`, all response tokens alike (DAPO); `sequence`, the mean over responses of the
       mean over their tokens (GRPO); `constant`, the mean over responses of the sum over `max_tokens` (Dr.GRPO).
     - `old`: ratios are to the log-probs `sampled` by the engine, or to those of the `policy` before the update.
+    - `correction`: of an engine that is not exact. `truncated` has ratios to the policy's log-probs, whatever `old` says, and
+      multiplies by min(cap, policy / engine).
     - `mask_truncated`: responses cut off at the token limit count nowhere, denominators included (DAPO's overlong
       filtering).
     - `entropy`: weight of the entropy, which is added to what is maximised.
@@ -35,6 +38,7 @@ class LossSettings(Settings):
     dual_clip: float | None = Field(None, gt=1)
     average: Literal["token", "sequence", "constant"] = "token"
     old: Literal["sampled", "policy"] = "sampled"
+    correction: Correction = Truncated()
     mask_truncated: bool = False
     entropy: float = Field(0.0, ge=0)
 
@@ -51,6 +55,9 @@ class LossInputs:
     weights_R: torch.Tensor  # token_weights_R of the whole update
     mask_RT: torch.Tensor  # 1.0 at response tokens
     entropy_RT: torch.Tensor | None = None
+    engine_RT: torch.Tensor | None = (
+        None  # what the engine said when the weights before the step sampled, else `old_RT`
+    )
 
 
 def token_weights_R(
@@ -72,15 +79,17 @@ def token_weights_R(
 
 
 def policy_loss(
-    inputs: LossInputs, settings: LossSettings, kl: KlSettings, kl_weight: float
+    inputs: LossInputs, settings: LossSettings, kl: KlSettings, kl_weight: float, correcting: bool = False
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """PPO's clipped surrogate (arXiv 1707.06347) of some of an update's responses, with KL and entropy where the settings have
     them in the loss; and sums over their tokens, for the metrics.
 
+    `correcting`: for an engine that is not exact, as `settings.correction` says.
+
     The losses of the micro-batches of an update add up to that of the whole. Advantages carry the KL already where it is in
     the reward. Sums: `ratio`, `clipped_low`, `clipped_high`, `dual_clipped` (tokens whose gradient that took away),
-    `approx_kl` (k3 of the sampling policy from the learning one), and where there is what it takes `kl` (k3 to the reference)
-    and `entropy`.
+    `approx_kl` (k3 of the sampling policy from the learning one), and where there is what it takes `kl` (k3 to the reference),
+    `entropy`, `correction` (weights that correct for the engine) and `correction_capped` (tokens whose weight was cut).
     """
     inside_RT = inputs.mask_RT > 0
     logprobs_RT = torch.where(inside_RT, inputs.logprobs_RT, 0.0)
@@ -91,6 +100,11 @@ def policy_loss(
         _per_sequence(log_ratio_RT, inside_RT) if settings.ratio == "sequence" else log_ratio_RT
     )
     gain_RT, sums = _surrogate(ratio_RT, advantages_RT, inside_RT, settings)
+    if correcting and inputs.engine_RT is not None and isinstance(settings.correction, Truncated):
+        corrected_RT = importance_RT(old_RT, inputs.engine_RT, inside_RT, settings.correction)
+        gain_RT = gain_RT * corrected_RT
+        sums["correction"] = (corrected_RT * inside_RT).sum()
+        sums["correction_capped"] = ((corrected_RT >= settings.correction.cap) & inside_RT).sum()
     sums["approx_kl"] = kl_RT(old_RT, logprobs_RT.detach(), "k3").sum()
     if inputs.entropy_RT is not None:
         entropy_RT = torch.where(inside_RT, inputs.entropy_RT, 0.0)

@@ -24,6 +24,7 @@ from ladder.store import Store
 from ladder.verify.pool import VerifierPool
 
 RESAMPLES = 2000
+_DRAWN_AT_ONCE = 1 << 18  # items of resamples: a few megabytes
 _COUNTED = (Outcome.CORRECT, Outcome.WRONG, Outcome.NO_ANSWER)
 _NAMED = 3  # items without a result that a message names
 
@@ -90,6 +91,10 @@ class Measurement:
     samples: int
     greedy: bool = True
     seeds_from: int = 0
+
+    def of(self, rows: Sequence[Mapping[str, Any]]) -> Measurement:
+        """The same of some of its rows."""
+        return replace(self, rows=rows, items={row["id"]: self.items[row["id"]] for row in rows})
 
     def take(self, engine: Engine, verifier: VerifierPool, name: str) -> list[ItemResult]:
         """Sample and judge, in the order of the rows; nothing else may be in flight in the engine. `name` is for the reader."""
@@ -215,8 +220,10 @@ def bootstrap(values: np.ndarray, seed: int = 0) -> Interval:
     values = values[~np.isnan(values)]
     if not len(values):
         return Interval(*[float("nan")] * 3)
-    rng = np.random.default_rng(seed)
-    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
+    rng, count = np.random.default_rng(seed), len(values)
+    at_once = max(1, _DRAWN_AT_ONCE // count)
+    sizes = [min(at_once, RESAMPLES - done) for done in range(0, RESAMPLES, at_once)]
+    means = np.concatenate([values[rng.integers(0, count, (size, count))].mean(1) for size in sizes])
     low, high = np.percentile(means, [2.5, 97.5])
     return Interval(float(values.mean()), float(low), float(high))
 

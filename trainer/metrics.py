@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
 
+from trainer.mismatch import Mismatch
+from trainer.parallel.ranks import Ranks
 from trainer.reward import Answers
 from trainer.rollout import JudgedGroup
 
@@ -18,6 +21,7 @@ class Sums:
         self._sums: dict[str, float] = {}
         self._told: dict[str, list[float]] = {}
         self._tokens = self._loss = 0.0
+        self.mismatch = Mismatch()
 
     def add(self, loss: torch.Tensor, sums: Mapping[str, torch.Tensor], mask_RT: torch.Tensor) -> None:
         """One forward: its share of the loss, and sums over its tokens."""
@@ -25,6 +29,20 @@ class Sums:
         self._loss += float(loss.detach())
         for name, value in sums.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
+
+    def share(self, ranks: Ranks) -> None:
+        """What each process summed over its own forwards becomes what all did; once, at the end of a step."""
+        if ranks.alone:
+            return
+        everyone = ranks.gather((self._sums, self._tokens, self._loss, self.mismatch))
+        sums: Counter[str] = Counter()
+        for own, *_ in everyone:
+            for name, value in own.items():
+                sums[name] += value  # type: ignore[assignment]
+        self._sums = dict(sums)
+        self._tokens = sum(tokens for _, tokens, _, _ in everyone)
+        self._loss = sum(loss for *_, loss, _ in everyone)
+        self.mismatch = Mismatch.of(mismatch for *_, mismatch in everyone)
 
     def after_update(self, told: Mapping[str, float]) -> None:
         """An update is through."""
@@ -40,7 +58,8 @@ class Sums:
         updates = max(1, max(map(len, self._told.values()), default=1))
         told = {name: sum(values) / len(values) for name, values in self._told.items()}
         per_token = {name: self.mean(name) for name in self._sums}
-        return per_token | told | {"loss": self._loss / updates, "tokens_forwarded": self._tokens}
+        whole = {"loss": self._loss / updates, "tokens_forwarded": self._tokens}
+        return per_token | told | self.mismatch.metrics() | whole
 
 
 def answers_of(groups: Sequence[JudgedGroup]) -> Answers:
@@ -58,7 +77,7 @@ def answers_of(groups: Sequence[JudgedGroup]) -> Answers:
 def sampled(groups: Sequence[JudgedGroup], updates: int) -> dict[str, float]:
     """What the engine's own numbers tell: the entropy of what was sampled from, in nats per token, estimated by the mean of
     -log p over the sampled tokens (unbiased, and free), and how many updates old the groups are."""
-    tokens = [-value for group in groups for r in group.responses for value in r.completion.logprobs]
+    tokens = [-float(value) for group in groups for r in group.responses for value in r.completion.logprobs]
     ages = [updates - group.updates for group in groups]
     return {
         "entropy_estimate": sum(tokens) / max(1, len(tokens)),

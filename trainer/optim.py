@@ -1,13 +1,14 @@
 """The optimiser: AdamW, its schedule, what is frozen, and guards that skip a bad update and count it.
 
 Weights, gradients and moments are float32; where the forward pass runs in bfloat16 these are its master weights.
-Leaves out sharding.
+Sharded parameters are taken as whole ones are.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from statistics import median
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ from torch import nn
 
 from ladder.config import Settings
 from ladder.errors import BadInput, LadderError
+from trainer.parallel.whole import whole
 
 #: What `freeze` may name beside patterns of parameter names.
 PARTS = {"vision": ("model.visual.*",), "language": ("model.language_model.*", "lm_head.*")}
@@ -54,19 +56,24 @@ def freeze(model: nn.Module, patterns: tuple[str, ...]) -> int:
     """
     named = dict(model.named_parameters())
     for pattern in patterns:
-        globs = PARTS.get(pattern, (pattern,))
-        found = [name for name in named if any(fnmatchcase(name, glob) for glob in globs)]
-        if not found:
-            some = ", ".join(sorted({".".join(name.split(".")[:3]) for name in named})[:8])
-            raise BadInput(
-                f"freeze: {pattern!r} matches no parameter; there are {', '.join(PARTS)}, and names such as {some}"
-            )
-        for name in found:
+        for name in matching(named, pattern, "freeze"):
             named[name].requires_grad_(False)
     left = sum(p.numel() for p in named.values() if p.requires_grad)
     if not left:
         raise BadInput("freeze: nothing is left to learn")
     return left
+
+
+def matching(names: Iterable[str], pattern: str, setting: str) -> list[str]:
+    """The names of parameters that one of PARTS or a pattern means. Raises BadInput, of the setting, where there are none."""
+    names, globs = list(names), PARTS.get(pattern, (pattern,))
+    found = [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
+    if not found:
+        some = ", ".join(sorted({".".join(name.split(".")[:3]) for name in names})[:8])
+        raise BadInput(
+            f"{setting}: {pattern!r} matches no parameter; there are {', '.join(PARTS)}, and names such as {some}"
+        )
+    return found
 
 
 def learning_rate(optim: OptimSettings, start: float, end: float) -> float:
@@ -84,17 +91,22 @@ def learning_rate(optim: OptimSettings, start: float, end: float) -> float:
 
 
 class Optimizer:
-    """AdamW over the parameters that learn, with clipping and guards."""
+    """AdamW over the parameters that learn, with clipping and guards. Those that `shares` names learn at so much of the rate."""
 
-    def __init__(self, model: nn.Module, settings: OptimSettings) -> None:
+    def __init__(
+        self, model: nn.Module, settings: OptimSettings, shares: Mapping[str, float] | None = None
+    ) -> None:
         self._settings = settings
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        matrices = [p for p in self.parameters if p.ndim >= 2]
-        others = [p for p in self.parameters if p.ndim < 2]
-        groups = [
-            {"params": matrices, "weight_decay": settings.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
+        by_share: dict[float, list[nn.Parameter]] = {}
+        for name, p in model.named_parameters():
+            if p.requires_grad:
+                by_share.setdefault((shares or {}).get(name, 1.0), []).append(p)
+        groups: list[dict[str, Any]] = []
+        for share, some in by_share.items():
+            matrices, others = [p for p in some if p.ndim >= 2], [p for p in some if p.ndim < 2]
+            groups.append({"params": matrices, "weight_decay": settings.weight_decay, "share": share})
+            groups.append({"params": others, "weight_decay": 0.0, "share": share})
         self.adamw = torch.optim.AdamW(
             [group for group in groups if group["params"]],
             lr=settings.learning_rate,
@@ -109,11 +121,11 @@ class Optimizer:
 
     def step(self, rate: float) -> dict[str, float]:
         """Clip, step and clear the gradients; or skip, and count why. Raises LadderError after `patience` skips."""
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self._settings.max_grad_norm))
+        norm = self._clip()
         reason = self._bad(norm)
         if reason is None:
             for group in self.adamw.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("share", 1.0)
             self.changes += 1
             self.adamw.step()
             if norm > 0:  # an update without gradient says nothing of what is usual
@@ -123,6 +135,13 @@ class Optimizer:
             self._skip(reason, norm)
         self.adamw.zero_grad(set_to_none=True)
         return {"grad_norm": norm, "learning_rate": rate, "skipped": float(reason is not None)}
+
+    def _clip(self) -> float:
+        """The norm of all gradients, wherever their rows are, before they are clipped."""
+        grads = [p.grad for p in self.parameters if p.grad is not None]
+        norm = whole(torch.nn.utils.get_total_norm(grads))
+        torch.nn.utils.clip_grads_with_norm_(self.parameters, self._settings.max_grad_norm, norm)
+        return float(norm)
 
     def _bad(self, norm: float) -> str | None:
         if not math.isfinite(norm):

@@ -25,6 +25,7 @@ from ladder.splits import Split
 from ladder.store import Store
 from ladder.verify.pool import VerifierPool
 from trainer.measure import Interval, ItemResult, Measurement, bootstrap, measures, parts
+from trainer.parallel.ranks import ALONE, Ranks
 
 _SEEDS = 1 << 61  # ladder.digest.base_seed gives none as large, and with it 64 bits are enough
 MEASURED = "probe/all/mean"  # that the best is told by; where it is, the probe was measured
@@ -73,15 +74,20 @@ class Probe:
         """Responses of one measurement: what it costs, for a forecast."""
         return len(self.measurement.rows) * (self.measurement.samples + self.measurement.greedy)
 
-    def measure(self, engine: Engine, verifier: VerifierPool, done: int) -> dict[str, float]:
+    def measure(
+        self, engine: Engine, verifier: VerifierPool, done: int, ranks: Ranks = ALONE
+    ) -> dict[str, float]:
         """The metrics of the present weights after `done` steps, and a line for the reader.
 
         `probe/all/mean` (with `low` and `high`, 95%), `greedy`, `pass` and `tokens`, the same by tier, `probe/left_out` items
-        without a result, and `seconds/probe`. Nothing else may be in flight in the engine.
+        without a result, and `seconds/probe`. Nothing else may be in flight in the engine. Of several processes each measures its
+        share of the items, and all have the metrics of all.
         """
         started = time.monotonic()
-        results = self.measurement.take(engine, verifier, f"probe after {done:,} steps")
-        metrics = _metrics(results)
+        share = self.measurement.of(ranks.share(list(self.measurement.rows)))
+        told = ranks.gather(share.take(engine, verifier, f"probe after {done:,} steps"))
+        by_id = {result.id: result for part in told for result in part}
+        metrics = _metrics([by_id[row["id"]] for row in self.measurement.rows])
         metrics["seconds/probe"] = round(time.monotonic() - started, 4)
         say(_line(metrics, self.measurement.samples, done))
         return metrics

@@ -15,6 +15,7 @@ from ladder.sampling import Asked
 from ladder.store import Store
 from ladder.verify.pool import VerifierPool
 from trainer.curriculum import Draw, GroupOutcome
+from trainer.parallel.ranks import ALONE, Ranks
 from trainer.policy import Group
 
 _ATTEMPTS = 3  # of a sample that an engine gives up on, and of a verdict that comes too late
@@ -78,6 +79,9 @@ class JudgedGroup:
                 "token_ids": [int(token) for token in r.completion.token_ids],
                 "logprobs": [float(value) for value in r.completion.logprobs],
                 "finish_reason": r.completion.finish_reason,
+                "told": r.completion.text,
+                "tokens": r.completion.tokens,
+                "trainable": r.completion.trainable,
             }
             for r in self.responses
         ]
@@ -85,7 +89,7 @@ class JudgedGroup:
 
 
 class Rollouts:
-    """Samples and judges groups of `group` responses."""
+    """Samples and judges groups of `group` responses; of several processes each its share, and all have all of them."""
 
     def __init__(
         self,
@@ -96,11 +100,13 @@ class Rollouts:
         group: int,
         engine: UpdatableEngine,
         verifier: VerifierPool,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._items, self._store, self._asked, self._encoder = items, store, asked, encoder
         self._group, self.engine, self._verifier = group, engine, verifier
         self.counts = {"refused": 0, "failed": 0, "judged_too_late": 0}
         self._outcomes: list[GroupOutcome] = []
+        self._ranks, self._said = ranks, list[str]()
 
     def groups(self, draws: Sequence[Draw], updates: int) -> list[JudgedGroup]:
         """Groups in the order of the draws; verification runs beside sampling.
@@ -109,6 +115,22 @@ class Rollouts:
         engine gives up on is asked for again; raises LadderError where that does not help. A group of which a verdict never
         came, or whose gold cannot be judged, has no responses.
         """
+        before = dict(self.counts)
+        own = {group.draw.sequence: group for group in self._own(self._ranks.share(list(draws)), updates)}
+        counted = {name: count - before[name] for name, count in self.counts.items()}
+        told = self._ranks.gather(
+            ([] if self._ranks.alone else [g.row() for g in own.values()], counted, self._said)
+        )
+        self.counts = {name: n + sum(counted[name] for _, counted, _ in told) for name, n in before.items()}
+        for line in (line for _, _, said in told for line in said):
+            say(line)
+        self._said = []
+        rows = {row["draw"]["sequence"]: row for rows, _, _ in told for row in rows}
+        out = [own.get(d.sequence) or self._restored(rows[d.sequence]) for d in draws]
+        self._outcomes += [group.outcome for group in out if group.outcome.n]
+        return out
+
+    def _own(self, draws: Sequence[Draw], updates: int) -> list[JudgedGroup]:
         requests = {str(draw.sequence): self._request(draw) for draw in draws}
         item_of = {str(draw.sequence): self._items[draw.item_id] for draw in draws}
         done, refused = self._sampled(requests, item_of)
@@ -122,7 +144,6 @@ class Rollouts:
                 responses = ()
             prompt = request.prompt.encoded(self._encoder) if responses else _NO_PROMPT
             out.append(JudgedGroup(draw, item_of[request.id], prompt, responses, updates))
-        self._outcomes += [group.outcome for group in out if group.outcome.n]
         return out
 
     def outcomes(self) -> list[GroupOutcome]:
@@ -147,6 +168,9 @@ class Rollouts:
                     tuple(r["token_ids"]),
                     tuple(r["logprobs"]),
                     r["finish_reason"],
+                    r["told"],
+                    r["tokens"],
+                    r["trainable"],
                 ),
                 Verdict(**r["verdict"] | {"outcome": Outcome(r["verdict"]["outcome"])}),
             )
@@ -178,6 +202,11 @@ class Rollouts:
                     refused.add(event.request_id)
 
             for completion in drive(self.engine, wanted, other):
+                if not completion.trainable:
+                    raise LadderError(
+                        f"a sample of item {item_of[completion.request_id].id} cannot be trained on: the engine does not tell "
+                        "its token ids, or those are of another prompt than ours"
+                    )
                 sample, text = (completion.request_id, completion.index), self._asked.text(completion)
                 done[sample] = (completion, text)
                 self._verifier.submit(sample, text, item_of[completion.request_id])
@@ -191,7 +220,7 @@ class Rollouts:
 
     def _refuse(self, event: Refused, item: Item) -> None:
         self.counts["refused"] += 1
-        say(f"  item {item.id} cannot be trained on and is left out: {event.detail}")
+        self._said.append(f"  item {item.id} cannot be trained on and is left out: {event.detail}")
 
     def _judged(
         self, done: Mapping[_Sample, tuple[Completion, str]], item_of: Mapping[str, Item]

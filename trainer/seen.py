@@ -32,7 +32,7 @@ def write_outcomes(world: World, rollouts: Rollouts, step: int, model: str) -> N
         }
         for outcome in rollouts.outcomes()
     ]
-    if rows:
+    if rows and world.ranks.first:
         log.append_table(pa.Table.from_pylist(rows, schema=log.schema))
 
 

@@ -198,6 +198,14 @@ def train(
     rate: Annotated[
         float | None, typer.Option("--rate", help="Sampled tokens per second, for the forecast of time.")
     ] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option("--gpus", help="GPUs that train, for the forecast [default: torchrun's processes]."),
+    ] = None,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option("--gpu-memory", help="GB of each GPU, for the forecast of another machine."),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of everything random [default: the recipe's].")
     ] = None,
@@ -208,8 +216,10 @@ def train(
 
     Progressive GRPO on a split's order. The same command again goes on from the latest checkpoint.
     """
-    if rate is not None and not dry_run:
-        raise BadInput("--rate is for the forecast of time: give --dry-run too, or leave it out")
+    forecast_only = {"--rate": rate, "--gpus": gpus, "--gpu-memory": gpu_memory}
+    for option, value in forecast_only.items():
+        if value is not None and not dry_run:
+            raise BadInput(f"{option} is for the forecast: give --dry-run too, or leave it out")
     from ladder.config import with_options
     from ladder.splits import open_split
     from trainer.setup import settings_for
@@ -220,7 +230,7 @@ def train(
     if dry_run:
         from trainer.forecast import forecast, forecast_text
 
-        expected = forecast(opened, chosen.model, chosen.settings, out, rate)
+        expected = forecast(opened, chosen.model, chosen.settings, out, rate, gpus, gpu_memory)
         return _print_json(asdict(expected)) if json_ else typer.echo(forecast_text(expected))
     report = run(opened, chosen, out)
     if json_:
@@ -414,7 +424,7 @@ def report(
 ) -> None:
     """Example:  ladder report my-ladder
 
-    Write report.html again, with what training has seen since the build: a build writes it too, a run does not.
+    Write report.html again, with what training has seen so far. A build writes it too, and so does a run at its end.
     """
     from ladder.report import refresh_report
     from ladder.store import Store

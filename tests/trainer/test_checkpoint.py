@@ -199,6 +199,8 @@ def test_an_interrupt_leaves_nothing_half_written(
             trained[0].save_pretrained(out)
             raise KeyboardInterrupt
 
+        parameters = trained[0].parameters
+
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(tmp_path, 2, Interrupted(), SOURCE, trained[1], STATE)
     assert list(tmp_path.iterdir()) == []

@@ -3,7 +3,9 @@ not taken from the rollouts that put the items there."""
 
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 from helpers import rows_of
 
 from ladder.splits import Split
@@ -17,17 +19,22 @@ from regression_to_mean import TIERS, simulate
 PROBES = 40
 
 
-def test_an_unchanged_model_shows_no_change_in_any_tier() -> None:
+@pytest.fixture(scope="module")
+def simulated() -> dict[str, Any]:
+    return simulate(PROBES, seed=1)
+
+
+def test_an_unchanged_model_shows_no_change_in_any_tier(simulated: dict[str, Any]) -> None:
     """An interval of 95% excludes 0 in one probe of twenty; of 40, more than 8 are as likely as 1 in 4,000."""
-    found = simulate(PROBES, seed=1)["fresh"]
+    found = simulated["fresh"]
     for tier in TIERS.names:
         change, excluded = found[tier]
         assert abs(change) < 0.01, tier
         assert excluded <= 8 / PROBES, tier
 
 
-def test_the_rollouts_that_tier_items_show_a_change_that_is_none() -> None:
-    found = simulate(PROBES, seed=1)["naive"]
+def test_the_rollouts_that_tier_items_show_a_change_that_is_none(simulated: dict[str, Any]) -> None:
+    found = simulated["naive"]
     assert found["unsolved"][0] > 0.03
     assert found["solved"][0] < -0.03
     assert found["unsolved"][1] == found["solved"][1] == 1

@@ -132,6 +132,34 @@ def test_a_group_comes_back_from_a_checkpoint_to_the_last_bit(
             assert bits(one.completion.logprobs) == bits(other.completion.logprobs)
 
 
+def test_a_checkpoint_keeps_what_an_engine_without_token_ids_said(
+    world: World, engine: TransformersEngine, verifier: VerifierPool, draws: list[Draw]
+) -> None:
+    made = rollouts(world, engine, verifier)
+    (group,) = made.groups(draws[:1], 0)
+    said = {"token_ids": (), "logprobs": (), "tokens": 7, "trainable": False}
+    responses = tuple(
+        replace(r, completion=replace(r.completion, text=r.text, **said)) for r in group.responses
+    )
+    group = replace(group, responses=responses)
+    (again,) = made.restored([json.loads(json.dumps(group.row()))])
+    assert again.responses == group.responses
+
+
+def test_what_cannot_be_trained_on_ends_the_run(
+    world: World,
+    engine: TransformersEngine,
+    verifier: VerifierPool,
+    draws: list[Draw],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    completed = engine.completed
+    monkeypatch.setattr(engine, "completed", lambda: (replace(e, trainable=False) for e in completed()))
+    with pytest.raises(LadderError, match="cannot be trained on: the engine does not tell"):
+        rollouts(world, engine, verifier).groups(draws, 0)
+    engine.close()
+
+
 def long(world: World) -> Item:
     """An item that no prompt of this model holds."""
     item = world.items[world.rows.ids[1]]

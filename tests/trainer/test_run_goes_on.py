@@ -243,8 +243,19 @@ def test_what_never_changes_a_result_may_change_when_a_run_goes_on(
         patch.setattr(run_module, "gather", nth(run_module, "gather", 3, KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             trained(own, tmp_path / "run")
-    neutral = ("slots=64", "device=cpu", "save.every=1", "track.samples_every=1", "track.samples=1")
-    memory = ("gradient_checkpointing=true", "batch.tokens_per_micro_batch=8192", "batch.layout=packed")
+    neutral = (
+        "rollout.transformers.slots=64",
+        "device=cpu",
+        "save.every=1",
+        "track.samples_every=1",
+        "track.samples=1",
+    )
+    memory = (
+        "gradient_checkpointing=true",
+        "batch.tokens_per_micro_batch=8192",
+        "batch.layout=packed",
+        "batch.attention=dense",
+    )
     assert trained(own, tmp_path / "run", *neutral, *memory).resumed_at == 2
     assert [row["step"] for row in metrics(tmp_path / "run")] == [1, 2, 3, 4]
     assert "slots = 64" in (tmp_path / "run" / "train.toml").read_text()

@@ -29,7 +29,8 @@ from trainer.config import TrainSettings
 from trainer.curriculum import CurriculumSettings, Rows, SignalSettings
 from trainer.forecast import FirstItem, TrainForecast, forecast, forecast_text
 from trainer.forecast.course import Course, Known, follow, silence
-from trainer.forecast.memory import Load, empty_model, kept_bytes, memory_of, parameters_of, peak_of
+from trainer.forecast.memory import empty_model, kept_bytes, memory_of, parameters_of, peak_of
+from trainer.forecast.sampler import Load
 from trainer.optim import Optimizer
 from trainer.run import train
 from trainer.schedule import Plan
@@ -249,6 +250,14 @@ def test_a_runs_counts_are_exact_and_its_tokens_within_a_fourth(split: Split, ru
     assert made.tokens.value == pytest.approx(64 * each, rel=0.25)
 
 
+def test_a_run_logs_the_flops_of_its_training_and_no_utilisation_of_a_cpu(run_out: Path) -> None:
+    weights = 1_346_944
+    for row in logged(run_out)[-4:]:
+        tokens = 16 * row["tokens"]  # and prompts and pictures beside them
+        assert 2 * weights * tokens / 20 < row["flops/model"] * 1e12 < 8 * weights * 10 * tokens
+        assert "mfu" not in row
+
+
 def test_the_first_steps_are_those_of_the_run(split: Split, run_out: Path) -> None:
 
     made = forecast_of(split)
@@ -336,7 +345,7 @@ def test_what_cannot_work_is_warned_of(split: Split, overrides: list[str], text:
 def test_memory_and_disk_that_are_not_there_are_warned_of(
     split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainer.forecast.memory._available", lambda: 1000)
+    monkeypatch.setattr("trainer.forecast.place._available", lambda: 1000)
     made = forecast_of(split)
     assert made.device_bytes == 1000
     assert warned(made, "are needed on cpu, where 1.0 kB are free")

@@ -131,19 +131,11 @@ def by_hand(model: Any, reference: Any, groups: list[JudgedGroup], how: Choice, 
     size = len(groups) // updates
     for step in range(updates):
         part = groups[step * size : (step + 1) * size]
-        pairs = [(g.prompt, tuple(r.completion.token_ids), r) for g in part for r in g.responses]
-        new = [alone(model, asked, tokens) for asked, tokens, _ in pairs]
+        pairs = [(g.prompt, tuple(r.completion.token_ids)) for g in part for r in g.responses]
+        new = [alone(model, asked, tokens) for asked, tokens in pairs]
         with torch.no_grad():
-            anchor = [alone(reference, asked, tokens).numpy() for asked, tokens, _ in pairs]
-        update = Update(
-            correct=[[int(r.correct) for r in g.responses] for g in part],
-            formed=[[int(r.text == WELL) for r in g.responses] for g in part],
-            truncated=[[r.truncated for r in g.responses] for g in part],
-            new=[row.detach().numpy() for row in new],
-            old=[np.array(r.completion.logprobs) for _, _, r in pairs],
-            reference=anchor,
-            entropy=[np.zeros(len(row)) for row in new],
-        )
+            anchor = [alone(reference, asked, tokens).numpy() for asked, tokens in pairs]
+        update = update_of(part, new, anchor)
         slopes = whole(update, how)[1]
         model.zero_grad()
         torch.stack(
@@ -151,6 +143,20 @@ def by_hand(model: Any, reference: Any, groups: list[JudgedGroup], how: Choice, 
         ).sum().backward()
         adamw(list(model.parameters()), moments, step + 1)
     return model
+
+
+def update_of(part: list[JudgedGroup], new: list[torch.Tensor], anchor: list[np.ndarray]) -> Update:
+    """What the reference of the mathematics needs, given log-probs of the policy and of its reference, response by response."""
+    responses = [r for g in part for r in g.responses]
+    return Update(
+        correct=[[int(r.correct) for r in g.responses] for g in part],
+        formed=[[int(r.text == WELL) for r in g.responses] for g in part],
+        truncated=[[r.truncated for r in g.responses] for g in part],
+        new=[row.detach().numpy() for row in new],
+        old=[np.array(r.completion.logprobs) for r in responses],
+        reference=anchor,
+        entropy=[np.zeros(len(row)) for row in new],
+    )
 
 
 def adamw(parameters: list[Any], moments: list[Any], t: int) -> None:
@@ -184,7 +190,7 @@ def by_trainer(
         rollouts=type("Sampled", (), {"engine": engine})(),  # the groups are there already
         kl=KlWeight(settings.kl.weight),
     )
-    step = Step(groups, "tiny")
+    step = Step(groups, "tiny", 0)
     learn(learner, step, settings, Span(0.0, 1.0))
     assert learner.updates == len(settings.batch.updates(len(groups)))
     return model, step

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ladder.config import Settings
 from trainer.curriculum.base import GroupOutcome
+from trainer.curriculum.drawn import Band
 from trainer.curriculum.trees import exact
 
 Reason = Literal["refused_solved", "refused_unsolved", "refused_empty"]
@@ -49,18 +50,10 @@ class SignalSettings(_GateSettings):
         return "refused_unsolved" if correct == 0 else "refused_solved" if correct == n else None
 
 
-class BandSettings(_GateSettings):
+class BandSettings(Band, _GateSettings):
     """Groups with `low` <= correct / n <= `high` pass, both bounds included and compared exactly: MM-Eureka (2503.07365)."""
 
     kind: Literal["band"] = "band"
-    low: float = Field(0.1, ge=0, le=1)
-    high: float = Field(0.9, ge=0, le=1)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> BandSettings:
-        if self.low > self.high:
-            raise ValueError("low must not be above high")
-        return self
 
     def refusal(self, n: int, correct: int) -> Reason | None:
         """Below the band, or above it."""

@@ -15,9 +15,9 @@ from pydantic import Field, PositiveInt
 
 from ladder.digest import shuffle_key
 from trainer.curriculum.base import GroupOutcome
+from trainer.curriculum.drawn import ByDraws
 from trainer.curriculum.rows import Bools, elements
 from trainer.curriculum.sampler import Pick, SamplerSettings, World
-from trainer.curriculum.trees import exact
 
 
 class TargetSettings(SamplerSettings):
@@ -40,16 +40,16 @@ class TargetSettings(SamplerSettings):
         return round(min(1.0, max(0.0, target + step)), 9)
 
 
-class Target:
+class Target(ByDraws):
     """The nearest item of those still to come, in O(log N): items lie in the order of their difficulty (ties by a seeded
     key), and those that came are skipped by links that grow shorter when walked."""
 
     def __init__(self, world: World, settings: TargetSettings) -> None:
+        count = world.rows.item_count
+        super().__init__(count, world.epochs)
         self._world, self._settings, self._target = world, settings, settings.start
-        self._count = count = world.rows.item_count
-        self._limit = None if world.epochs is None else math.ceil(exact(world.epochs) * count)
         self._retired = elements(world.retired_N)
-        self._clock = self._pass = self._correct = self._rollouts = self._groups = 0
+        self._pass = self._correct = self._rollouts = self._groups = 0
         rows, first = world.rows, world.rows.first
         keys = np.fromiter(
             (shuffle_key(world.seed, rows.ids[row], "target") for row in first), np.int64, count
@@ -58,21 +58,6 @@ class Target:
         self._order = np.lexsort((keys, difficulty_N))
         self._difficulty = difficulty_N[self._order]
         self._reset(np.zeros(count, np.bool_))
-
-    @property
-    def epoch(self) -> float:
-        """Places passed, in passes."""
-        return self._clock / self._count
-
-    @property
-    def passed(self) -> int:
-        """Places passed."""
-        return self._clock
-
-    @property
-    def places(self) -> int | None:
-        """The draws asked for; None: without end."""
-        return self._limit
 
     def next(self) -> Pick | None:
         """The item nearest to T that has not come in this pass; of two at one distance the easier."""

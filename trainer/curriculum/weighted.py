@@ -16,11 +16,12 @@ from collections import deque
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ladder.config import Settings
 from ladder.digest import shuffle_key
 from trainer.curriculum.base import GroupOutcome
+from trainer.curriculum.drawn import Band, ByDraws
 from trainer.curriculum.rows import Bools, Floats, Ints, elements
 from trainer.curriculum.sampler import Pick, SamplerSettings, World
 from trainer.curriculum.trees import Recency, SumTree, chance_below, exact
@@ -56,18 +57,10 @@ class Difficulty(_Weight):
         return 1.0 - p
 
 
-class InBand(_Weight):
+class InBand(Band, _Weight):
     """The same for all items with `low` <= p <= `high`, nothing for others."""
 
     kind: Literal["band"] = "band"
-    low: float = Field(0.1, ge=0, le=1)
-    high: float = Field(0.9, ge=0, le=1)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> InBand:
-        if self.low > self.high:
-            raise ValueError("low must not be above high")
-        return self
 
     def of(self, p: P) -> Bools | bool:
         """Whether p lies in the band."""
@@ -91,32 +84,17 @@ class WeightedSettings(SamplerSettings):
         return Weighted(world, self)
 
 
-class Weighted:
+class Weighted(ByDraws):
     """Draws by weight, with a deadline for every item. O(log N)."""
 
     def __init__(self, world: World, settings: WeightedSettings) -> None:
+        count = world.rows.item_count
+        super().__init__(count, world.epochs)
         self._world, self._settings = world, settings
-        self._count = count = world.rows.item_count
         self._window = min(math.floor(exact(settings.coverage) * count), _LONGEST // count)
         self._rest = math.floor(exact(settings.rest) * count)
-        self._limit = None if world.epochs is None else math.ceil(exact(world.epochs) * count)
         self._last_N = self._spread()
         self._start(0, 0, [])
-
-    @property
-    def epoch(self) -> float:
-        """Draws, in passes."""
-        return self._clock / self._count
-
-    @property
-    def passed(self) -> int:
-        """Draws."""
-        return self._clock
-
-    @property
-    def places(self) -> int | None:
-        """The draws asked for; None: without end."""
-        return self._limit
 
     def next(self) -> Pick | None:
         """What is due; then what was forgotten after it had retired; then by weight; then what was drawn longest ago."""

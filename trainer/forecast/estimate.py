@@ -10,8 +10,8 @@ from pathlib import Path
 
 from torch import nn
 
+from ladder import launched
 from ladder.encode import Encoder
-from ladder.engines import choose_device
 from ladder.engines.base import Sampling
 from ladder.engines.settings import ModelSettings
 from ladder.errors import BadInput
@@ -32,7 +32,11 @@ from trainer.curriculum import Rows, Supply
 from trainer.forecast.course import Course, Known, Simulated, follow
 from trainer.forecast.figures import FirstItem, TrainForecast
 from trainer.forecast.known import Prompts, known_of, prompts_of, step_seconds
-from trainer.forecast.memory import Load, empty_model, memory_of, parameters_of, peak_of, room_on
+from trainer.forecast.memory import empty_model, parameters_of, parts_of, peak_of
+from trainer.forecast.place import place_of
+from trainer.forecast.remedy import remedy_of
+from trainer.forecast.sampler import Load
+from trainer.forecast.sizes import Sizes
 from trainer.forecast.warn import warnings_of
 from trainer.probe import chosen
 from trainer.reward import load_own
@@ -45,18 +49,25 @@ def forecast(
     settings: TrainSettings,
     out: Path | None = None,
     rate: float | None = None,
+    gpus: int | None = None,
+    gpu_memory: float | None = None,
 ) -> TrainForecast:
     """What `train` with the same arguments would take and do, at `rate` sampled tokens per second or at that of the ladder's
-    earlier runs; a run that has begun in `out` tells how long its steps take.
+    earlier runs; a run that has begun in `out` tells how long its steps take. `gpus` processes train, each on a GPU: by
+    default as many as torchrun started. `gpu_memory` is that of each GPU in GB (1e9 bytes), of a machine that is not this one.
 
-    Raises BadInput where training would before it begins, for a rate that is none, and where the ladder is not scored.
+    Raises BadInput where training would before it begins, for a number that is none, and where the ladder is not scored.
     """
     quiet()
     if rate is not None and not rate > 0:
         raise BadInput(f"--rate {rate:g}: tokens per second, more than 0")
+    if gpus is not None and gpus < 1:
+        raise BadInput(f"--gpus {gpus}: processes that train, one on each GPU; 1 or more")
+    if gpu_memory is not None and not gpu_memory > 0:
+        raise BadInput(f"--gpu-memory {gpu_memory:g}: GB of each GPU, more than 0")
     settings.track.check()
     load_own(settings.reward)
-    made = _Estimate(split, model, settings, out, rate)
+    made = _Estimate(split, model, settings, out, rate, gpus or launched.count(), gpu_memory)
     _ = made.begun  # another run's directory is refused first
     return made.all()
 
@@ -70,13 +81,18 @@ class _Estimate:
     settings: TrainSettings
     out: Path | None
     given_rate: float | None
+    gpus: int
+    gpu_memory: float | None
 
     def all(self) -> TrainForecast:
         """The whole forecast."""
         settings, batch = self.settings, self.settings.batch
-        device, empty = choose_device(settings.device), self.empty
-        parameters, tokens_each = parameters_of(empty, settings), self._tokens_each()
-        memory = memory_of(empty, settings, self._load(tokens_each), device)
+        at, room = place_of(settings.device, self.gpus, self.gpu_memory)
+        parameters, tokens_each = parameters_of(self.empty, settings), self._tokens_each()
+        load = self._load(tokens_each)
+        sizes = Sizes.of(self.empty)
+        memory = parts_of(sizes, settings, load, at)
+        peak = peak_of(memory)
         draws = self._draws()
         rollouts = self._all_draws().scaled(batch.group)
         step_response = draws.scaled(batch.group).times(tokens_each)
@@ -84,11 +100,13 @@ class _Estimate:
         made = TrainForecast(
             split=str(self.split.path),
             model=self.model.name,
-            device=device,
+            device=at.device,
+            gpus=at.ranks,
             parameters=parameters,
             memory=memory,
-            peak=peak_of(memory),
-            device_bytes=room_on(device),
+            peak=peak,
+            device_bytes=room,
+            remedy=remedy_of(sizes, settings, load, at, room, peak.value),
             prompts=batch.prompts,
             group=batch.group,
             steps=self._steps(),
@@ -296,9 +314,10 @@ class _Estimate:
     def _disk(self, parameters: int, trainable: int) -> Figure:
         """Checkpoints that stay, the one that is written, and the models at the end: weights, and moments beside them."""
         kept, weights, moments = self.settings.save.keep + 1, 4 * parameters, 8 * trainable
+        saved = 4 * trainable if self.settings.adapter else weights  # an adapter is saved without its base
         models = 1 + (self.settings.eval.every > 0 and self.settings.eval.keep_best != "none")
         return Figure(
-            kept * (weights + moments) + models * weights, "about", f"{kept - 1} checkpoints and a new one"
+            kept * (saved + moments) + models * weights, "about", f"{kept - 1} checkpoints and a new one"
         )
 
     def _first(self) -> tuple[tuple[FirstItem, ...], ...]:

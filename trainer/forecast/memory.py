@@ -2,44 +2,38 @@
 
 Weights, gradients and moments are exact. Activations are about right: the bytes that a decoder layer keeps for its backward
 pass were measured with torch.autograd.graph.saved_tensors_hooks on models of the three families and of several shapes, and
-are a linear function of its sizes to within a sixth. Leaves out what allocators waste.
+are a linear function of its sizes to within a sixth. With an adapter they are taken for the same. Leaves out what allocators
+waste, CUDA's own context, and NCCL's buffers.
 """
 
 from __future__ import annotations
 
 import resource
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from ladder.errors import BadInput
 from ladder.forecast import Figure
+from trainer.adapter import choose_learning
 from trainer.config import TrainSettings
-from trainer.forecast.figures import Parameters, Part
+from trainer.flops import hidden_of
+from trainer.forecast.figures import PHASES, Parameters, Part
+from trainer.forecast.place import Place
+from trainer.forecast.sampler import Load, element, sampler_parts
+from trainer.forecast.sizes import Sizes
 from trainer.kl import KlWeight
-from trainer.optim import freeze
 from trainer.policy.scores import LOGITS_AT_ONCE
 
 _FP32 = 4
-_SHELF = 32  # positions by which the engine's stores of answers grow
 _PATCHES_AT_ONCE = 65_536  # of images that are encoded ahead
 #: Bytes that a layer keeps for each token: per number of hidden size, of queries, of keys and of the feed-forward layer.
 _KEPT = {"float32": (20.0, 12.0, 9.0, 17.0), "bfloat16": (24.0, 8.0, 4.0, 8.5)}
 _LOGIT_BYTES = 16  # of a logit: itself, its log-probability, its probability and its gradient
-
-
-@dataclass(frozen=True)
-class Load:
-    """What the memory depends on besides the model: tokens, samples at once, and patches of a prompt's images."""
-
-    prompt: float  # tokens, mean
-    longest_prompt: int
-    response: float  # tokens, mean
-    patches: float  # of a prompt, mean
 
 
 def empty_model(directory: Path) -> nn.Module:
@@ -56,66 +50,59 @@ def empty_model(directory: Path) -> nn.Module:
 
 
 def parameters_of(model: nn.Module, settings: TrainSettings) -> Parameters:
-    """Freezes what the settings freeze, and counts. Raises BadInput as training would."""
-    trainable = freeze(model, settings.freeze)
+    """Freezes what does not learn, puts in the adapter if there is one, and counts. Raises BadInput as training would."""
+    trainable = choose_learning(model, settings.freeze, settings.adapter)
     return Parameters(sum(p.numel() for p in model.parameters()), trainable)
 
 
-def memory_of(model: Any, settings: TrainSettings, load: Load, device: str) -> tuple[Part, ...]:
-    """The parts of a run's memory on its device, largest phases told by `when`; `parameters_of` has frozen what is frozen."""
-    learning = [p for p in model.parameters() if p.requires_grad]
-    weights = _FP32 * sum(p.numel() for p in model.parameters())
-    gradients = _FP32 * sum(p.numel() for p in learning)
-    parts = [("weights in float32", weights, "always")]
-    if KlWeight(settings.kl.weight).ever_positive:
-        parts.append(("the reference, in float32", weights, "always"))
+def memory_of(
+    model: Any,
+    settings: TrainSettings,
+    load: Load,
+    device: str,
+    ranks: int = 1,
+    whole_bytes: int | None = None,
+) -> tuple[Part, ...]:
+    """The parts of a run's memory on each of its devices, phases told by `when`; `parameters_of` has frozen what is frozen.
+    Of several processes (`ranks`) each has its share of what is sharded; `whole_bytes` is all the memory of one device."""
+    return parts_of(Sizes.of(model), settings, load, Place(device, ranks, whole_bytes))
+
+
+def parts_of(of: Sizes, settings: TrainSettings, load: Load, at: Place) -> tuple[Part, ...]:
+    """The same by the sizes of a model."""
+    parts = [("weights in float32", _FP32 * of.all, "always")]
+    if of.reference and KlWeight(settings.kl.weight).ever_positive:
+        parts.append(("the reference, in float32", _FP32 * of.reference, "always"))
     # AdamW also keeps the number of its steps for each tensor.
-    parts.append(("AdamW's two moments", 2 * gradients + _FP32 * len(learning), "always"))
-    exact = [Part(name, Figure(size), when) for name, size, when in parts]
-    exact.append(Part("gradients", Figure(gradients), "training"))
+    parts.append(("AdamW's two moments", _FP32 * (2 * of.learning + of.tensors_learning), "always"))
+    parts.append(("gradients", _FP32 * of.learning, "training"))
+    basis: Literal["exact", "about"] = "exact" if at.ranks == 1 else "about"
+    exact = [Part(name, Figure(at.of(size), basis), when) for name, size, when in parts]
     about = [
-        ("keys and values of the samples", _samples(model.config.text_config, settings, load), "rollout"),
-        ("activations", _activations(model, settings, load), "training"),
-        ("logits of a chunk", _logits(model.config.text_config, settings, load), "training"),
-        ("images of a step", _images(model, settings, load), "training"),
+        ("activations", _activations(of, settings, load, at), "training"),
+        ("logits of a chunk", _logits(of, settings, load, at), "training"),
+        ("images of a step", _images(of, settings, load, at), "training"),
+        ("layers, gathered for a pass", _gathered(of, settings) if at.ranks > 1 else 0, "training"),
+        ("copies of the weights in bfloat16", _copies(of, settings, at), "training"),
+        ("Python and its libraries", _program() if at.device == "cpu" else 0, "always"),
     ]
-    if settings.dtype == "bfloat16":
-        about.append(
-            ("copies of the weights in bfloat16", 2 * sum(p.numel() for p in model.parameters()), "training")
-        )
-    if device == "cpu":
-        about.append(("Python and its libraries", _program(), "always"))
-    return (*exact, *(Part(name, Figure(size, "about"), when) for name, size, when in about if size))
+    rest = (Part(name, Figure(size, "about"), when) for name, size, when in about if size)
+    return (*exact, *sampler_parts(of, settings, load, at), *rest)
 
 
-def peak_of(parts: tuple[Part, ...]) -> Figure:
+def peak_of(parts: Iterable[Part]) -> Figure:
     """What is always there and the phase that needs most beside it."""
-    sums = {
-        when: sum(part.bytes.value for part in parts if part.when == when)
-        for when in ("always", "rollout", "training")
-    }
-    return Figure(sums["always"] + max(sums["rollout"], sums["training"]), "about")
+    parts = tuple(parts)
+    most = max(sum(part.bytes.value for part in parts if phase in part.phases) for phase in PHASES)
+    return Figure(most, "about")
 
 
-def room_on(device: str) -> int | None:
-    """Bytes that are free on a device now; None where nobody says. Raises BadInput for a device that is not there."""
-    kind = torch.device(device).type
-    if kind == "cuda":
-        try:
-            return int(torch.cuda.mem_get_info(device)[0])
-        except (AssertionError, RuntimeError, ValueError) as error:
-            raise BadInput(f"device = {device!r} cannot be used: {str(error).splitlines()[0]}") from None
-    if kind == "mps":
-        return int(torch.mps.recommended_max_memory())
-    bounds = [bound for bound in (_available(), _of_cgroup()) if bound is not None]
-    return min(bounds, default=None)
-
-
-def tokens_at_once(settings: TrainSettings, load: Load) -> tuple[int, float]:
-    """Tokens of the largest forward, and of the longest row in it: a row may hold a group, or be one response."""
+def tokens_at_once(settings: TrainSettings, load: Load, ranks: int = 1) -> tuple[int, float]:
+    """Tokens of the largest forward of a process, and of the longest row in it: a row may hold a group, or be one response."""
     group = settings.batch.group
     whole = load.prompt + group * load.response
     groups = len(range(settings.batch.prompts)[settings.batch.updates(settings.batch.prompts)[0]])
+    groups = -(-groups // ranks)
     longest = load.longest_prompt + load.response
     tokens = max(min(settings.batch.tokens_per_micro_batch, groups * whole), longest)
     return int(tokens), min(tokens, whole)
@@ -133,23 +120,24 @@ def kept_bytes(text: Any, dtype: str) -> float:
     return sum(per * size for per, size in zip(_KEPT[dtype], sizes, strict=True))
 
 
-def _activations(model: Any, settings: TrainSettings, load: Load) -> int:
-    """Of the largest forward: the text model's, the block mask's, and the vision tower's where it learns."""
-    text, element = model.config.text_config, 2 if settings.dtype == "bfloat16" else 4
-    tokens, row = tokens_at_once(settings, load)
+def _activations(of: Sizes, settings: TrainSettings, load: Load, at: Place) -> int:
+    """Of the largest forward: the text model's, the dense mask's, and the vision tower's where it learns."""
+    text = of.text
+    tokens, row = tokens_at_once(settings, load, at.ranks)
     kept, layers = kept_bytes(text, settings.dtype), text.num_hidden_layers
     # One layer on top: that of which the backward pass makes gradients, or that it computes again.
     of_layers = (
         layers * text.hidden_size * _FP32 + kept if settings.gradient_checkpointing else (layers + 1) * kept
     )
-    total = tokens * of_layers + tokens * row * element
-    vision = model.model.visual
-    if any(p.requires_grad for p in vision.parameters()):
-        patches = load.patches * tokens / max(1.0, load.prompt + settings.batch.group * load.response)
-        hidden, feed = _vision_sizes(model.config.vision_config)
+    total = tokens * of_layers
+    if settings.batch.attention == "dense" or not at.gpu:  # FlexAttention takes no dense mask
+        total += tokens * row * element(settings)
+    if of.vision_learns:
+        patches = _patches(settings, load, at)
+        hidden, feed = _vision_sizes(of.vision)
         per = _KEPT[settings.dtype]
         of_layer = hidden * (per[0] + per[1] + 2 * per[2]) + feed * per[3]
-        depth = model.config.vision_config.depth
+        depth = of.vision.depth
         kept_layers = (
             depth * hidden * _FP32 + of_layer if settings.gradient_checkpointing else depth * of_layer
         )
@@ -159,69 +147,59 @@ def _activations(model: Any, settings: TrainSettings, load: Load) -> int:
 
 def _vision_sizes(vision: Any) -> tuple[int, int]:
     """Hidden size of a vision tower, and of its feed-forward layers."""
-    hidden = (
-        getattr(vision, "embed_dim", None) or vision.hidden_size
-    )  # Qwen2-VL calls the text's size hidden_size
-    return int(hidden), int(getattr(vision, "intermediate_size", None) or hidden * vision.mlp_ratio)
+    hidden = hidden_of(vision)
+    return hidden, int(getattr(vision, "intermediate_size", None) or hidden * vision.mlp_ratio)
 
 
-def _logits(text: Any, settings: TrainSettings, load: Load) -> int:
-    tokens, _ = tokens_at_once(settings, load)
+def _gathered(of: Sizes, settings: TrainSettings) -> int:
+    """Weights and gradients that a process has whole at once: what is in no layer, in float32, and two layers, as the next is
+    fetched while one computes, with the gradients of one before and while they are summed (trainer.parallel)."""
+    size = element(settings)
+    return (
+        _FP32 * (of.outside + of.outside_learning) + 2 * size * of.layer + (size + _FP32) * of.layer_learning
+    )
+
+
+def _copies(of: Sizes, settings: TrainSettings, at: Place) -> int:
+    """Of autocast, which keeps those of matrices that learn to the end of a pass; its backward pass keeps the others too,
+    unless it computes layers again. Layers that are sharded are gathered in bfloat16, and not copied."""
+    if settings.dtype != "bfloat16":
+        return 0
+    if at.ranks > 1:
+        return 2 * of.head
+    return 2 * (of.head + (of.copied_learning if settings.gradient_checkpointing else of.copied))
+
+
+def _logits(of: Sizes, settings: TrainSettings, load: Load, at: Place) -> int:
+    tokens, _ = tokens_at_once(settings, load, at.ranks)
     share = (
         settings.batch.group * load.response / max(1.0, load.prompt + settings.batch.group * load.response)
     )
-    return int(_LOGIT_BYTES * min(tokens * share * text.vocab_size, LOGITS_AT_ONCE))
+    return int(_LOGIT_BYTES * min(tokens * share * of.text.vocab_size, LOGITS_AT_ONCE))
 
 
-def _samples(text: Any, settings: TrainSettings, load: Load) -> int:
-    """Keys and values of the samples that run at once: each prompt's once, and each answer's."""
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    size = 2 if settings.dtype == "bfloat16" else 4
-    position = 2 * text.num_hidden_layers * text.num_key_value_heads * head * size
-    samples = min(settings.slots, settings.batch.prompts * settings.batch.group)
-    prompts = -(-samples // settings.batch.group)
-    return int(position * (prompts * load.prompt + samples * (load.response + _SHELF)))
-
-
-def _images(model: Any, settings: TrainSettings, load: Load) -> int:
-    """Pixels and features of a step's images, and what the tower needs to encode some of them, where it is frozen."""
-    vision, patches = model.config.vision_config, load.patches * settings.batch.prompts
+def _images(of: Sizes, settings: TrainSettings, load: Load, at: Place) -> int:
+    """Pixels of a step's images (on a GPU, of those that a forward or the tower takes) and, where the tower is frozen, their
+    features and what it needs to encode some of them."""
+    vision, patches = of.vision, load.patches * at.of(settings.batch.prompts)
+    frozen = not of.vision_learns
     channels = int(getattr(vision, "in_channels", 0) or getattr(vision, "in_chans", 3))
-    pixels = patches * channels * vision.temporal_patch_size * vision.patch_size**2
-    features = patches / vision.spatial_merge_size**2 * model.config.text_config.hidden_size
+    features = patches / vision.spatial_merge_size**2 * of.text.hidden_size
     hidden, feed = _vision_sizes(vision)
     working = min(patches, _PATCHES_AT_ONCE) * (4 * hidden + 2 * feed)
-    frozen = not any(p.requires_grad for p in model.model.visual.parameters())
+    if at.gpu:
+        patches = min(patches, _PATCHES_AT_ONCE) if frozen else _patches(settings, load, at)
+    pixels = patches * channels * vision.temporal_patch_size * vision.patch_size**2
     return int(_FP32 * (pixels + (features + working if frozen else 0)))
+
+
+def _patches(settings: TrainSettings, load: Load, at: Place) -> float:
+    """Of the images of the largest forward."""
+    tokens, _ = tokens_at_once(settings, load, at.ranks)
+    return load.patches * tokens / max(1.0, load.prompt + settings.batch.group * load.response)
 
 
 def _program() -> int:
     """What this process has taken up to now, which has the same libraries and no weights."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else 1024 * most
-
-
-def _available() -> int | None:
-    """Bytes that the system could give away, as Linux says."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    return found[0] if found else None
-
-
-def _of_cgroup() -> int | None:
-    """Bytes that are left of a container's limit."""
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:
-            root = Path("/sys/fs/cgroup")
-            most, now = ((root / name).read_text(encoding="ascii").strip() for name in (limit, used))
-        except OSError:
-            continue
-        if most.isdigit() and int(most) < 1 << 60:
-            return int(most) - int(now)
-    return None

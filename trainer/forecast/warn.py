@@ -57,14 +57,21 @@ def _positions(settings: TrainSettings, prompts: Prompts, asked: Asked) -> Itera
 
 def _room(made: TrainForecast) -> Iterator[str]:
     if made.device_bytes is not None and made.peak.value > made.device_bytes:
-        advice = (
-            "batch.tokens_per_micro_batch lower, gradient_checkpointing, a KL weight of 0 or freeze need less"
-        )
         yield (
-            f"about {sized(made.peak.value)} are needed on {made.device}, where {sized(made.device_bytes)} are free: {advice}"
+            f"about {sized(made.peak.value)} are needed on {made.device}, where {sized(made.device_bytes)} are free: "
+            f"{_advice(made)}"
         )
     if made.disk_bytes.value > made.free_bytes:
         yield f"checkpoints need about {sized(made.disk_bytes.value)}, and {sized(made.free_bytes)} are free on that disk"
+
+
+def _advice(made: TrainForecast) -> str:
+    other = "an adapter, freeze, a KL weight of 0 or rollout.engine=server need less too"
+    if made.remedy is None:
+        return f"smaller forwards and more GPUs alone do not make it fit; {other.removesuffix(' too')}"
+    *most, last = made.remedy.changes
+    changes = f"{', '.join(most)} and {last}" if most else last
+    return f"with {changes} it fits, in about {sized(made.remedy.peak.value)}; {other}"
 
 
 def _supply(made: TrainForecast, course: Course) -> Iterator[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ladder.forecast import Figure
 from ladder.forecast.words import line, shown, sized
 from ladder.progress import clock
 from ladder.show import one_line
-from trainer.forecast.figures import FirstItem, TrainForecast
+from trainer.forecast.figures import FirstItem, Part, TrainForecast
 
 _SHOWN = 8  # items of a step
 _LEAST = 20  # columns of a question
@@ -30,7 +31,8 @@ def forecast_text(made: TrainForecast, columns: int | None = None) -> str:
 def _run(made: TrainForecast) -> Iterator[str]:
     of = made.parameters
     frozen = f", {of.frozen:,} are frozen" if of.frozen else ", all of them learn"
-    yield _line("model", f"{made.model} on {made.device}: {of.all:,} parameters{frozen}")
+    where = made.device if made.gpus == 1 else f"{made.gpus} processes, each on a {made.device}"
+    yield _line("model", f"{made.model} on {where}: {of.all:,} parameters{frozen}")
     groups = f"{made.prompts:,} groups of {made.group}"
     more = (
         ""
@@ -72,10 +74,22 @@ def _time(made: TrainForecast) -> str:
 
 def _memory(made: TrainForecast) -> Iterator[str]:
     free = "" if made.device_bytes is None else f"; {sized(made.device_bytes)} are free"
-    yield _line("memory", f"{shown(made.peak, sized)} at the peak{free}")
+    each = "" if made.gpus == 1 else " of each process"
+    yield _line("memory", f"{shown(made.peak, sized)} at the peak{each}{free}")
     for part in made.memory:
-        when = "" if part.when == "always" else f", in {part.when} only"
-        yield _line("", f"{shown(part.bytes, sized):>15}  {part.name}{when}")
+        yield _line("", f"{_size(part):>15}  {part.name}{_when(part)}")
+
+
+def _size(part: Part) -> str:
+    return shown(replace(part.bytes, source=""), sized)
+
+
+def _when(part: Part) -> str:
+    """What is to be said of when a part is there, and of what its size comes from."""
+    source = f" ({part.bytes.source})" if part.bytes.source else ""
+    if part.when in ("always", "server"):
+        return source
+    return f", in {part.when.replace(', ', ' and ')} only{source}"
 
 
 def _line(name: str, text: str) -> str:

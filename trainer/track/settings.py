@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ladder.config import Settings
 from ladder.errors import BadInput
@@ -14,13 +14,15 @@ _PACKAGES = {"tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb
 
 class TrackSettings(Settings):
     """`metrics.jsonl` and the samples are always written; what else is told: TensorBoard's files in the run's directory, a
-    project of trackio, one of wandb. `samples` responses of every `samples_every`-th step are kept (0: none)."""
+    project of trackio, one of wandb. `samples` responses of every `samples_every`-th step are kept (0: none). `peak_tflops` is
+    what the device could do in the forward pass's `dtype`, for the metric `mfu`; None: by its name, where that is known."""
 
     tensorboard: bool = False
     trackio: str | None = Field(None, min_length=1)
     wandb: str | None = Field(None, min_length=1)
     samples_every: NonNegativeInt = 10
     samples: PositiveInt = 8
+    peak_tflops: PositiveFloat | None = None
 
     def due(self, step: int) -> bool:
         """Whether a step's samples are to be kept."""
