@@ -51,7 +51,8 @@ def main() -> None:
 
 def update(learner: Learner, groups: list[JudgedGroup], world: World) -> float:
     """Train on the groups as on a step's that these weights sampled; the loss."""
-    step = Step([replace(group, updates=learner.updates) for group in groups], model="given")
+    given = [replace(group, updates=learner.updates) for group in groups]
+    step = Step(given, "given", learner.updates)
     learn(learner, step, world.settings, Span(0.5, 0.5))
     return float(step.metrics["loss"])
 
