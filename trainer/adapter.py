@@ -28,8 +28,8 @@ class LoraSettings(Settings):
 
     `targets` are "language", "vision" (their linear layers, without the output head) or patterns of names of linear layers.
     Everything else stays, but parameters that `train` names, by the same parts or patterns of parameter names, learn as a
-    whole, at `train_rate` times the rate. `dropout` is of what an adapter sees while it learns; the ratios then are of another policy than the one that
-    sampled, and packing is given up.
+    whole, at `train_rate` times the rate. `dropout` is of what an adapter sees while it learns;
+    the ratios then are of another policy than the one that sampled, and packing is given up.
     """
 
     kind: Literal["lora"] = "lora"

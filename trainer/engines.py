@@ -96,8 +96,8 @@ def engine_of(
     model: Any, source: Path, encoder: Encoder, weights: str, settings: TrainSettings, exchange: Path
 ) -> UpdatableEngine:
     """The engine that samples for training; `model` is the module that the transformers engine samples from, `source` the
-    directory that the policy began with, and `weights` that one's fingerprint; a server is sent weights through the directory `exchange`, unless
-    `rollout.server.weights_dir` names another. Raises BadInput where an engine is not there or cannot take the model."""
+    directory that the policy began with, and `weights` that one's fingerprint; a server is sent weights through the directory
+    `exchange`, unless `rollout.server.weights_dir` names another. Raises BadInput where an engine is not there or cannot take the model."""
     asked = settings.rollout
     if asked.engine == "transformers":
         gib = asked.transformers.cache_gib

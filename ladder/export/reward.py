@@ -114,7 +114,8 @@ def lmm_r1_rewards(queries: Sequence[str], prompts: Sequence[str], labels: Seque
 
 def _response(query: str, prompt: str) -> str:
     """What follows the prompt. That need not stand in the query as it was handed over; then, what follows the first turn of
-    the assistant, for neither question nor instruction can hold such a token. Raises BadInput where there is neither: a reward of 0 for everything would say nothing."""
+    the assistant, for neither question nor instruction can hold such a token. Raises BadInput where there is
+    neither: a reward of 0 for everything would say nothing."""
     if isinstance(prompt, str) and prompt != "" and query.startswith(prompt):
         response = query[len(prompt) :]
     elif mark := _ASSISTANT.search(query):

@@ -371,6 +371,11 @@ def test_packed_files(tmp_path: Path, name: str, write: Callable[[Any], Any]) ->
 @pytest.mark.parametrize(
     "data",
     [b"no gzip at all", gzip.compress(json.dumps(_PACKED[0]).encode())[:-12], gzip.compress(b" " * 2**27)],
+    ids=[
+        "no gzip",
+        "cut",
+        "bomb",
+    ],  # what gzip makes holds the time: each worker would name the test otherwise
 )
 def test_a_packed_file_that_does_not_inflate_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "d.jsonl.gz").write_bytes(data)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ from ladder.build import build
 from ladder.encode import Encoder
 from ladder.errors import BadInput
 from ladder.forecast import Figure
-from ladder.models import load_model, resolve_model
+from ladder.models import load_model, model_fingerprint, resolve_model
 from ladder.prompts import render, template
 from ladder.score import Beta
-from ladder.splits import ProbeSettings, SampleSettings, Split, sample
+from ladder.splits import ProbeSettings, SampleSettings, Split, open_split, sample
 from ladder.store import Store
 from trainer.claim import run_id
 from trainer.config import TrainSettings
@@ -311,6 +312,17 @@ def test_time_is_unknown_given_or_measured(split: Split, run_out: Path, tmp_path
     assert "measured in 4 steps" in forecast_text(begun)
     nothing = replace(given_rate, rate=None, rollout_seconds=None)
     assert "nothing has measured this model" in forecast_text(nothing)
+
+
+def test_the_rate_is_that_of_the_engine_that_samples(split: Split, tmp_path: Path) -> None:
+    moved = open_split(shutil.copytree(split.ladder, tmp_path / "ladder") / "splits" / split.path.name)
+    own = forecast_of(moved).rate
+    assert own is not None  # the ladder was built by transformers
+    model = model_fingerprint(resolve_model("digits"))
+    Store.open(moved.ladder).runs.append([{"engine": "vllm", "model": model, "tokens": 7000, "seconds": 2.0}])
+    assert forecast_of(moved, "rollout.engine=vllm").rate == replace(own, value=3500.0)
+    assert forecast_of(moved).rate == own
+    assert forecast_of(moved, "rollout.engine=server").rate is None
 
 
 def test_the_probes_rollouts_are_told_apart(split: Split) -> None:

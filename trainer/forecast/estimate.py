@@ -286,10 +286,10 @@ class _Estimate:
         return Load(prompts.tokens, prompts.longest, tokens_each.value, prompts.patches)
 
     def _rate(self) -> Figure | None:
-        """Sampled tokens per second of the engine that training uses."""
+        """Sampled tokens per second: as given, or of the engine that samples for training, in the ladder's earlier runs."""
         if self.given_rate is not None:
             return Figure(self.given_rate, source="given")
-        speed = measured_speed(self.store, "transformers", self.fingerprint)
+        speed = measured_speed(self.store, self.settings.rollout.engine, self.fingerprint)
         if speed is None:
             return None
         runs = "1 build" if speed.runs == 1 else f"{speed.runs} builds"

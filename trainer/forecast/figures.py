@@ -61,9 +61,9 @@ class FirstItem:
 class TrainForecast:
     """What a run would take and do; None: not known. Tokens, rollouts and draws are those of training; the probe's rollouts
     are told apart. `silent` is the expected share of groups all right or all wrong if p stays what it was scored, `draws` the
-    groups that are sampled for a step, `first` the items of the first steps (`first_sure` if no outcome can change them). Memory is that of each of the `gpus`, a
-    process on each: `peak` the bytes of the phase that needs most, `device_bytes` those that there are for it, and `remedy` what
-    would make it fit where it does not."""
+    groups that are sampled for a step, `first` the items of the first steps (`first_sure` if no outcome can change
+    them). Memory is that of each of the `gpus`, a process on each: `peak` the bytes of the phase that needs most,
+    `device_bytes` those that there are for it, and `remedy` what would make it fit where it does not."""
 
     split: str
     model: str

@@ -64,7 +64,8 @@ def open_trackers(
     settings: TrackSettings, out: Path, first: int, config: Mapping[str, Any], run: str
 ) -> Trackers:
     """The trackers of the run in `out`, of which `first` is the next step that will be logged: what is there from it on is
-    dropped. `config` is the run's settings, for those who show them, and `run` its id, for those who go on by one. Raises BadInput where one cannot be had or started."""
+    dropped. `config` is the run's settings, for those who show them, and `run` its id, for those who go on by
+    one. Raises BadInput where one cannot be had or started."""
     settings.check()
     jsonl = JsonlTracker(out / "metrics.jsonl", first)
     own: list[Tracker] = [jsonl, SamplesTracker(out / "samples", out / "samples.html", first)]
