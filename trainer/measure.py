@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from ladder.verify.pool import VerifierPool
 
 RESAMPLES = 2000
 _DRAWN_AT_ONCE = 1 << 18  # items of resamples: a few megabytes
+_KEPT = 512  # items of which all resamples are kept: 8 MB
 _COUNTED = (Outcome.CORRECT, Outcome.WRONG, Outcome.NO_ANSWER)
 _NAMED = 3  # items without a result that a message names
 
@@ -220,12 +222,25 @@ def bootstrap(values: np.ndarray, seed: int = 0) -> Interval:
     values = values[~np.isnan(values)]
     if not len(values):
         return Interval(*[float("nan")] * 3)
-    rng, count = np.random.default_rng(seed), len(values)
-    at_once = max(1, _DRAWN_AT_ONCE // count)
-    sizes = [min(at_once, RESAMPLES - done) for done in range(0, RESAMPLES, at_once)]
-    means = np.concatenate([values[rng.integers(0, count, (size, count))].mean(1) for size in sizes])
+    drawn = _kept_resamples if len(values) <= _KEPT else _resamples
+    means = np.concatenate([weights_SN @ values for weights_SN in drawn(len(values), seed)])
     low, high = np.percentile(means, [2.5, 97.5])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def _resamples(items: int, seed: int) -> Iterator[np.ndarray]:
+    """The weights of the items in each resample: RESAMPLES rows in all, some at a time (S, N)."""
+    rng, at_once = np.random.default_rng(seed), max(1, _DRAWN_AT_ONCE // items)
+    for done in range(0, RESAMPLES, at_once):
+        rows = min(at_once, RESAMPLES - done)
+        places = rng.integers(0, items, (rows, items)) + items * np.arange(rows)[:, None]
+        yield np.bincount(places.ravel(), minlength=rows * items).reshape(rows, items) / items
+
+
+@lru_cache(maxsize=4)
+def _kept_resamples(items: int, seed: int) -> list[np.ndarray]:
+    """The same, for the measures of one part, which are all of as many items."""
+    return list(_resamples(items, seed))
 
 
 def parts(

@@ -3,6 +3,7 @@
 import io
 import os
 import random
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -48,6 +49,13 @@ def with_text(text: str, name: str) -> Request:
     return replace(
         request(0, name=name), prompt=Prompt([{"role": "user", "content": [{"type": "text", "text": text}]}])
     )
+
+
+def busy(fleet: Any) -> int:
+    """The process id of a member that has samples in flight; others may still be starting."""
+    place = max(fleet._places.values(), key=lambda place: place.load)
+    (pid,) = re.findall(r"process (\d+)", place.where)
+    return int(pid)
 
 
 def samples(completions: list[Completion]) -> Samples:

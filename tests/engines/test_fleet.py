@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from fleets import SETTINGS, Threads, alone, descendants, model, request, samples, with_text
+from fleets import SETTINGS, Threads, alone, busy, descendants, model, request, samples, with_text
 from helpers import digits_overrides, digits_settings, ladder_command, part_rows, rows_of
 
 from ladder.build import Running, build
@@ -72,7 +72,7 @@ def test_a_killed_member_is_replaced_and_every_sample_comes_once(
     for completion in drive(fleet, REQUESTS):
         found.append(completion)
         if len(found) == 30:
-            os.kill(members()[0], signal.SIGKILL)
+            os.kill(busy(fleet), signal.SIGKILL)
     assert samples(found) == alone(REQUESTS)
     assert fleet.counts["engine_restarts"] == 1
     assert 0 < fleet.counts["samples_drawn_again"] <= fleet.capacity

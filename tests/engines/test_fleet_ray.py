@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleets import SETTINGS, alone, descendants, model, request, samples
+from fleets import SETTINGS, alone, busy, descendants, model, request, samples
 from helpers import digits_settings, part_rows, rows_of
 
 from ladder.build import Running, build
@@ -15,6 +15,8 @@ from ladder.engines.base import Completion, drive
 from ladder.engines.fleet_ray import create_ray_fleet, placement
 from ladder.engines.settings import EngineSettings
 from ladder.errors import BadInput
+
+pytestmark = pytest.mark.timeout(600)  # a cluster and three engines start, on two cores
 
 REQUESTS = [request(number) for number in range(40)]
 
@@ -33,7 +35,7 @@ def test_a_killed_actor_is_replaced_and_the_samples_are_those_of_one_engine(
     for completion in drive(fleet, REQUESTS):
         found.append(completion)
         if len(found) == 30:
-            os.kill(actors()[0], signal.SIGKILL)
+            os.kill(busy(fleet), signal.SIGKILL)
     fleet.close()
     assert samples(found) == alone(REQUESTS)
     assert fleet.counts["engine_restarts"] == 1

@@ -1,9 +1,12 @@
-"""Training that samples from a real vLLM server, which is sent the weights after each step; one server for all tests."""
+"""Training that samples from a real vLLM server, which is sent the weights after each step: one server of the embedded model,
+and in the soak one of each family."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +14,14 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_checkpoints import encoder_of, prompts, scramble
+from families import FAMILIES
+from tiny_checkpoints import checkpoint, encoder_of, prompts, scramble
 from vllm_server import vllm_server
 
 from ladder.engines import Model
 from ladder.engines.base import Completion, Request, Sampling, drive
 from ladder.engines.server import ServerEngine
-from ladder.engines.settings import EngineSettings
+from ladder.engines.settings import EngineSettings, ModelSettings
 from ladder.engines.vllm_weights import EXTENSION
 from ladder.errors import BadInput, LadderError
 from ladder.models import load_model, resolve_model
@@ -35,7 +39,7 @@ SMALL = (
     "batch.prompts=4",
     "batch.group=4",
     "dtype=float32",
-    "response.max_tokens=40",
+    "response.max_tokens=16",
     "optim.learning_rate=1e-3",
     "seed=5",
     "track.samples_every=100",
@@ -44,12 +48,18 @@ SMALL = (
 )
 
 
+@contextmanager
+def updatable(model: Path, log: Path) -> Iterator[str]:
+    """A server that can be sent weights, as docs/servers.md has it."""
+    more = ("--worker-extension-cls", EXTENSION)
+    with vllm_server(model, log, *more, environment={"VLLM_SERVER_DEV_MODE": "1"}) as found:
+        yield found
+
+
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server that can be sent weights, as docs/servers.md has it."""
-    log = tmp_path_factory.mktemp("serve") / "log"
-    more = ("--worker-extension-cls", EXTENSION)
-    with vllm_server(resolve_model("digits"), log, *more, environment={"VLLM_SERVER_DEV_MODE": "1"}) as found:
+    """One of the embedded model."""
+    with updatable(resolve_model("digits"), tmp_path_factory.mktemp("serve") / "log") as found:
         yield found
 
 
@@ -205,10 +215,15 @@ def test_a_server_that_is_no_vllm_is_refused(url: str, tmp_path: Path) -> None:
         ServerEngine(EngineSettings.model_validate(chosen), model, tmp_path / "weights")
 
 
-def trained(split: Split, out: Path, *more: str) -> list[dict[str, Any]]:
+def trained(split: Split, model: str, out: Path, *more: str) -> list[dict[str, Any]]:
     """The metrics of each step."""
     use = settings_for(split, None, None, [*SMALL, *more])
-    train(split, use.model, use.settings, out)
+    chosen = ModelSettings.model_validate(use.model.model_dump() | {"name": model})
+    train(split, chosen, use.settings, out)
+    return logged(out)
+
+
+def logged(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -219,13 +234,54 @@ def own(split: Split, tmp_path_factory: pytest.TempPathFactory) -> Split:
     return open_split(ladder / "splits" / split.path.name)
 
 
-@pytest.mark.parametrize("freeze", ["[]", '["vision"]'])
-def test_training_follows_every_step(own: Split, url: str, tmp_path: Path, freeze: str) -> None:
-    rows = trained(own, tmp_path / "run", "steps=4", f"rollout.server.url={url}", f"freeze={freeze}")
-    assert [row["step"] for row in rows] == [1, 2, 3, 4]
-    assert max(row["mismatch/max"] for row in rows) < 1e-3
-    assert rows[-1]["grad_norm"] > 0
+LEARNS = {
+    "all": (),
+    "all but vision": ('freeze=["vision"]',),
+    "adapters": ("adapter.kind=lora", 'adapter.train=["model.visual.merger.*"]'),
+}
+
+
+def assert_followed(rows: list[dict[str, Any]], steps: int) -> None:
+    """The server's log-probs were the policy's at each step, and the policy moved."""
+    assert [row["step"] for row in rows] == list(range(1, steps + 1))
+    assert max(row["mismatch/max"] for row in rows) < 1e-4
+    assert min(row["grad_norm"] for row in rows) > 0
+
+
+@pytest.mark.parametrize("learns", LEARNS)
+def test_the_server_follows_every_step(own: Split, url: str, tmp_path: Path, learns: str) -> None:
+    more = (f"rollout.server.url={url}", "kl.weight=0.01", *LEARNS[learns])
+    assert_followed(trained(own, "digits", tmp_path / "run", "steps=10", *more), 10)
     assert not list((tmp_path / "run").glob("weights-*"))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_server_of_each_family_follows(own: Split, tmp_path: Path, family: str) -> None:
+    tied = checkpoint(tmp_path / "model", family, tied=True)
+    with updatable(tied, tmp_path / "log") as found:
+        more = (
+            f"rollout.server.url={found}",
+            "loss.entropy=0.1",
+            "optim.learning_rate=3e-3",
+            "kl.weight=0.0",
+        )
+        for number, learns in enumerate(LEARNS):
+            out = tmp_path / f"run-{number}"
+            assert_followed(trained(own, str(tied), out, "steps=10", *more, *LEARNS[learns]), 10)
+
+
+def test_two_processes_share_a_server_that_the_first_one_sends_weights(
+    own: Split, url: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    settings = [*SMALL, "steps=3", f"rollout.server.url={url}", "kl.weight=0.01"]
+    sets = [word for setting in settings for word in ("--set", setting)]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "ladder.cli"]
+    command = [*torchrun, "train", str(own.path), "--out", str(out), *sets]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert ended.returncode == 0, ended.stderr
+    assert_followed(logged(out), 3)
 
 
 def test_fields_that_could_cut_the_distribution_are_refused(own: Split) -> None:

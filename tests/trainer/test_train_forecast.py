@@ -325,6 +325,12 @@ def test_the_rate_is_that_of_the_engine_that_samples(split: Split, tmp_path: Pat
     assert forecast_of(moved, "rollout.engine=server").rate is None
 
 
+def test_attention_that_this_machine_cannot_train_with_is_refused(split: Split) -> None:
+    with pytest.raises(BadInput, match=r'batch.attention = "flex".*cpu'):
+        forecast_of(split, "batch.attention=flex", "device=cpu")
+    assert forecast_of(split, "batch.attention=flex", gpu_memory=80).gpus == 1  # another machine's GPU
+
+
 def test_the_probes_rollouts_are_told_apart(split: Split) -> None:
     made = forecast_of(split, "eval.every=2", "eval.samples=3", "eval.items_per_tier=2")
     tiers = {row["tier"] for row in split.probe}

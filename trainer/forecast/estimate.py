@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from ladder import launched
 from ladder.encode import Encoder
+from ladder.engines import choose_device
 from ladder.engines.base import Sampling
 from ladder.engines.settings import ModelSettings
 from ladder.errors import BadInput
@@ -38,6 +40,7 @@ from trainer.forecast.remedy import remedy_of
 from trainer.forecast.sampler import Load
 from trainer.forecast.sizes import Sizes
 from trainer.forecast.warn import warnings_of
+from trainer.policy.attention import choose
 from trainer.probe import chosen
 from trainer.reward import load_own
 from trainer.schedule import Plan
@@ -67,6 +70,8 @@ def forecast(
         raise BadInput(f"--gpu-memory {gpu_memory:g}: GB of each GPU, more than 0")
     settings.track.check()
     load_own(settings.reward)
+    if gpu_memory is None:  # on this machine
+        choose(settings.batch.attention, torch.device(choose_device(settings.device)))
     made = _Estimate(split, model, settings, out, rate, gpus or launched.count(), gpu_memory)
     _ = made.begun  # another run's directory is refused first
     return made.all()
