@@ -10,7 +10,10 @@ Everything is SQL on a connection of the catalogue. Which tier an item is in aft
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ladder.errors import BadInput
@@ -172,6 +175,7 @@ def _chosen(store: Store, wanted: str | None, runs: list[str]) -> str:
     if wanted is None:
         latest = latest_run(store)  # it may have begun since `seen` was read
         return latest if latest in runs else runs[-1]
+    wanted = _id_in(Path(wanted)) or wanted
     found = [run for run in runs if run == wanted] or [
         run for run in runs if wanted and run.startswith(wanted)
     ]
@@ -179,6 +183,13 @@ def _chosen(store: Store, wanted: str | None, runs: list[str]) -> str:
         said = "is the beginning of several" if found else "has written no outcomes"
         raise BadInput(f"--run {wanted}: {said}; there are {', '.join(map(repr, runs[:_RUNS_TOLD]))}")
     return found[0]
+
+
+def _id_in(out: Path) -> str | None:
+    """What outcomes call the run in a directory, where it is one."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        return str(json.loads((out / "run.json").read_text(encoding="utf-8"))["id"])
+    return None
 
 
 def _met(connection: duckdb.DuckDBPyConnection, run: str) -> bool:

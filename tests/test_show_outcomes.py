@@ -126,6 +126,10 @@ def test_the_latest_run_is_shown_unless_another_is_named(run: Run, ladder: Path)
     assert shown(run, ladder)["run"] == "run-a"
     assert shown(run, ladder, "--run", "run-b")["run"] == "run-b"
     assert "'run-a', 'run-b'" in told(run("show", "outcomes", str(ladder), "--run", "run-c"))
+    out = ladder.parent / "out"
+    out.mkdir()
+    (out / "run.json").write_text('{"id": "run-b"}')
+    assert shown(run, ladder, "--run", str(out))["run"] == "run-b"
     assert "the beginning of several" in told(run("show", "outcomes", str(ladder), "--run", "run-"))
 
 

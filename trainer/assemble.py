@@ -43,6 +43,18 @@ from trainer.publish import publish
 from trainer.rollout import JudgedGroup, Rollouts
 from trainer.unadapted import Unadapted
 
+#: What of a ladder does not fit a run, where `scored_alike` is not so.
+UNLIKE = (
+    "the ladder was scored with another model, prompt or sampling than this run begins with: tiers, lengths and the groups "
+    "without signal are those of the other"
+)
+
+
+def scored_alike(facts: Mapping[str, str], model: str, asked: Asked) -> bool:
+    """Whether a ladder of these facts was scored as a run samples at its start; `model` is the fingerprint of its weights."""
+    here = (model, asked.prompt, asked.sampling.fingerprint)
+    return here == tuple(facts.get(f"{name}_fingerprint") for name in ("model", "prompt", "sampling"))
+
 
 @dataclass(frozen=True)
 class World:

@@ -110,16 +110,17 @@ def _flat(values: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, An
 
 def _compare(out: Path, mark: Mapping[str, Any]) -> None:
     there = _read(out)["of"]
-    keys = [
-        key
-        for key in [*mark, *(there.keys() - mark.keys())]
-        if there.get(key, "unset") != mark.get(key, "unset")
-    ]
+    keys = [key for key in [*mark, *sorted(there.keys() - mark.keys())] if there.get(key) != mark.get(key)]
     if not keys:
         return
-    told = "; ".join(f"{k} {there.get(k, 'unset')} there, {mark.get(k, 'unset')} here" for k in keys[:_TOLD])
-    more = f"; and {len(keys) - _TOLD} more" if len(keys) > _TOLD else ""
+    keys.sort(key=lambda key: not key.endswith(".kind"))  # it says what the others are of
+    told = "; ".join(f"{k} {_value(there, k)} there, {_value(mark, k)} here" for k in keys[:_TOLD])
+    more = f"; and {', '.join(keys[_TOLD:])}" if len(keys) > _TOLD else ""
     raise BadInput(f"{out} holds a run with other settings: {told}{more}; choose another --out")
+
+
+def _value(of: Mapping[str, Any], key: str) -> Any:
+    return "unset" if of.get(key) is None else of[key]
 
 
 def _read(out: Path) -> dict[str, Any]:

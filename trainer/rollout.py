@@ -19,6 +19,7 @@ from trainer.parallel.ranks import ALONE, Ranks
 from trainer.policy import Group
 
 _ATTEMPTS = 3  # of a sample that an engine gives up on, and of a verdict that comes too late
+_REFUSED_TOLD = 5  # items that an engine cannot take are told one by one
 _Sample = tuple[str, int]  # request id, sample index
 
 
@@ -220,7 +221,10 @@ class Rollouts:
 
     def _refuse(self, event: Refused, item: Item) -> None:
         self.counts["refused"] += 1
-        self._said.append(f"  item {item.id} cannot be trained on and is left out: {event.detail}")
+        if self.counts["refused"] <= _REFUSED_TOLD:
+            self._said.append(f"  item {item.id} cannot be trained on and is left out: {event.detail}")
+        elif self.counts["refused"] == _REFUSED_TOLD + 1:
+            self._said.append("  more are left out: the metric rollouts/refused counts them")
 
     def _judged(
         self, done: Mapping[_Sample, tuple[Completion, str]], item_of: Mapping[str, Item]

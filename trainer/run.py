@@ -22,10 +22,11 @@ from ladder.report import refresh_report
 from ladder.runtime import finishing, quiet, tune_allocator
 from ladder.settings import settings_of
 from ladder.splits import Split
+from ladder.store.catalogue import facts_of
 from ladder.store.locks import building
 from ladder.verify.pool import VerifierPool
 from trainer.ahead import beside
-from trainer.assemble import Finished, World, finished, learner_of, world_of
+from trainer.assemble import UNLIKE, Finished, World, finished, learner_of, scored_alike, world_of
 from trainer.checkpoint import (
     forget_torn,
     latest,
@@ -111,6 +112,8 @@ def _trained(world: World, model: ModelSettings) -> RunReport:
         first = run.done
         if first:
             say(f"  resumed after step {first}")
+        elif (facts := facts_of(world.store)) and not scored_alike(facts, world.weights, world.asked):
+            say(f"  warning: {UNLIKE}")
         with run.trackers:
             try:
                 _steps(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,10 +44,10 @@ def settings_for(split: Split, model: str | None, recipe: str | None, overrides:
     values = read_toml(shipped("recipes", recipe or built.train.recipe))
     where = recipe or f"{built.train.recipe} with [train.set] of {split.ladder / MARKER}"
     if recipe is None:
-        _depart(values, built)
+        _depart(values, built, overrides)
         _refuse_foreign(validate(TrainSettings, copy.deepcopy(values), where=where), where)
     _epochs_for_steps(values, overrides, where)
-    settings = validate(TrainSettings, values, overrides, where=where)
+    settings = validate(TrainSettings, values, overrides, where=f"{where} and --set" if overrides else where)
     chosen = built.model if model is None else built.model.model_copy(update={"name": model})
     return Chosen(chosen, settings)
 
@@ -58,15 +59,16 @@ def train(split: Split, chosen: Chosen, out: Path) -> Any:
     return run(split, chosen.model, chosen.settings, out)
 
 
-def _depart(values: dict[str, Any], built: BuildSettings) -> None:
-    """Lay what a ladder's build says of training over a recipe's values, and tell of it."""
+def _depart(values: dict[str, Any], built: BuildSettings, overrides: list[str]) -> None:
+    """Lay what a ladder's build says of training over a recipe's values, and tell of it, less what overrides take back."""
     asked = {"template": built.prompt.template, "response.max_tokens": built.sampling.max_tokens}
     departures = asked | copy.deepcopy(built.train.set)
     if "epochs" in departures:
         values.pop("steps", None)
     say(f"  recipe {built.train.recipe}, with the pipeline's departures from it:")
     for key, value in departures.items():
-        say(f"    {key} = {value}")
+        if said(overrides, key) is None:
+            say(f"    {key} = {json.dumps(value)}")
         put(values, key, value)
 
 

@@ -27,6 +27,7 @@ from ladder.pools.mapping import (
 )
 from ladder.pools.readers import Layout, Row, read_lines, read_rows
 from ladder.pools.rows import Unreadable, lost
+from ladder.progress import say
 from ladder.records import Reject
 
 
@@ -148,6 +149,7 @@ class Pool:
         mark, wanted = self.root / "made.json", make.model_dump_json()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            say(f"  making the embedded pool in {self.root}")
             mark.write_text(wanted, encoding="utf-8")
             write_pool(self.root, items=make.items, probe_items=make.probe_items, seed=make.seed)
         except OSError as error:

@@ -282,6 +282,12 @@ def test_a_step_without_any_group_stops_the_run() -> None:
         step_of(supply, signal(0))
 
 
+def test_where_nothing_could_be_sampled_the_advice_is_another() -> None:
+    supply = supply_of(4, 100, gate={"kind": "signal"})
+    with pytest.raises(LadderError, match=r"refused: 40 empty\); .*lower response.max_tokens"):
+        step_of(supply, lambda draw: GroupOutcome(draw, 0, 0, 0.0))
+
+
 def test_the_last_step_takes_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     supply = supply_of(6, 10, epochs=1.0)
     assert [len(step_of(supply, signal(2))) for _ in range(3)] == [6, 4, 0]

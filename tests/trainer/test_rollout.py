@@ -182,6 +182,10 @@ def test_an_item_that_is_refused_gives_an_empty_group_is_told_and_counts_for_not
     assert [outcome.draw for outcome in made.outcomes()] == [draws[0], draws[2]]
     empty = made.restored([json.loads(json.dumps(groups[1].row()))])
     assert empty == [groups[1]]
+    made.groups([replace(draws[1], sequence=100 + turn) for turn in range(8)], 0)
+    told = capsys.readouterr().err
+    assert told.count("is left out") == 4  # five in all
+    assert told.count("more are left out: the metric rollouts/refused counts them") == 1
 
 
 def test_a_sample_that_fails_is_asked_for_again_alone_and_is_the_same(

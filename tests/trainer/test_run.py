@@ -156,4 +156,22 @@ def test_a_named_recipe_is_taken_as_it_is_and_the_pipelines_departures_are_shown
     scaled = settings_for(split, None, None, [])
     bonus = scaled.settings.reward["bonus"]
     assert isinstance(bonus, Bonus) and bonus.bound == "upper"
-    assert "reward.bonus.bound = upper" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert 'reward.bonus.bound = "upper"' in told  # as TOML has it
+    assert "gradient_checkpointing = false" in told
+    settings_for(split, None, None, ["gradient_checkpointing=true"])
+    assert "gradient_checkpointing" not in capsys.readouterr().err  # it is not departed from
+    with pytest.raises(BadInput, match=r"and --set: unknown key 'optim.lr'"):
+        settings_for(split, None, None, ["optim.lr=1e-4"])
+
+
+def test_a_run_that_begins_elsewhere_than_the_scores_says_so_once(
+    split: Split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for template, warned in (("brief", False), ("think-answer", True), ("think-answer", False)):
+        use = settings_for(split, None, None, [*SMALL, "steps=1", "save.every=1", f"template={template}"])
+        train(split, use.model, use.settings, tmp_path / template)
+        said = (
+            "warning: the ladder was scored with another model, prompt or sampling" in capsys.readouterr().err
+        )
+        assert said == warned

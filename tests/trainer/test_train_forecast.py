@@ -323,6 +323,19 @@ def test_the_rate_is_that_of_the_engine_that_samples(split: Split, tmp_path: Pat
     assert forecast_of(moved, "rollout.engine=vllm").rate == replace(own, value=3500.0)
     assert forecast_of(moved).rate == own
     assert forecast_of(moved, "rollout.engine=server").rate is None
+    assert forecast_of(moved, gpu_memory=80).rate is None  # another machine
+    assert forecast_of(moved, gpu_memory=80, rate=50.0).rate == Figure(50.0, source="given")
+
+
+def test_an_epoch_that_is_smaller_than_a_step_is_forecast_as_it_is(split: Split) -> None:
+    use = settings_for(split, None, None, ["epochs=1", "batch.prompts=500", "batch.group=4"])
+    made = forecast(split, use.model, use.settings)
+    count = len(split.train)
+    assert (made.steps.value, made.draws.value) == (1, count)
+    assert made.step_response_tokens.value == pytest.approx(made.tokens.value)
+    text = forecast_text(made)
+    assert f"1 of 500 groups of 4, of which there are {count}" in text
+    assert "step 2" not in text
 
 
 def test_attention_that_this_machine_cannot_train_with_is_refused(split: Split) -> None:

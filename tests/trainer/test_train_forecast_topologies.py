@@ -277,7 +277,7 @@ def test_another_machines_gpus_are_forecast(split: Split) -> None:
     made = forecast_of(split, "rollout.engine=vllm", "dtype=bfloat16", gpus=2, gpu_memory=24)
     assert (made.device, made.gpus, made.device_bytes, made.remedy) == ("cuda", 2, int(21.6 * GB), None)
     text = forecast_text(made)
-    assert "digits on 2 processes, each on a cuda: 1,346,944 parameters" in text
+    assert "digits on 2 GPUs: 1,346,944 parameters" in text
     assert "at the peak of each process; 21.6 GB are free" in text
     assert "vLLM's weights, in rollout and publishing only" in text
     assert "samples at once)" in text

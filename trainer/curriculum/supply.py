@@ -35,6 +35,14 @@ class Judged(Protocol):
 
 
 T = TypeVar("T", bound=Judged)
+_NEARER = (
+    "train on a split nearer to what the model can do, widen curriculum.gate, draw by curriculum.sampler.kind=weighted, or "
+    "raise curriculum.max_draws"
+)
+_SHORTER = (
+    "empty are groups without samples, because prompt and response.max_tokens exceed what the model can hold, or whose verdicts "
+    "never came: lower response.max_tokens or the model's max_pixels"
+)
 _TELL = 10  # of so many steps that stay short one is told, and the first of all
 
 
@@ -194,10 +202,10 @@ class Supply(Generic[T]):
         reasons = ", ".join(
             f"{many:,} {name.removeprefix('refused_')}" for name, many in refused.items() if many
         )
+        advice = _NEARER if 2 * refused.get("refused_empty", 0) < sum(refused.values()) else _SHORTER
         message = (
             f"curriculum: {self._draws:,} draws gave {len(self._ready):,} of {self._prompts:,} groups "
-            f"(refused: {reasons or 'none'}); train on a split nearer to what the model can do, widen curriculum.gate, "
-            "draw by curriculum.sampler.kind=weighted, or raise curriculum.max_draws"
+            f"(refused: {reasons or 'none'}); {advice}"
         )
         if not self._ready or self._settings.on_shortage == "stop":
             raise LadderError(message)

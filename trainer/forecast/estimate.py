@@ -27,7 +27,7 @@ from ladder.splits import Split
 from ladder.store import Store
 from ladder.store.catalogue import facts_of
 from ladder.store.measured import measured_speed
-from trainer.assemble import rows_of
+from trainer.assemble import UNLIKE, rows_of, scored_alike
 from trainer.claim import claimed
 from trainer.config import TrainSettings
 from trainer.curriculum import Rows, Supply
@@ -241,7 +241,7 @@ class _Estimate:
     def _draws(self) -> Figure:
         """Groups that are sampled for a step."""
         if not self._open_ended:
-            return Figure(self.settings.batch.prompts)
+            return Figure(min(self.settings.batch.prompts, self._all_draws().value))
         return Figure(self.course.draws / max(1, self.course.steps), "about")
 
     def _all_draws(self) -> Figure:
@@ -271,9 +271,7 @@ class _Estimate:
     @cached_property
     def _same(self) -> bool:
         """Whether the ladder was scored as training samples, at least at its start."""
-        asked = (self.fingerprint, self.asked.prompt, self.asked.sampling.fingerprint)
-        names = ("model", "prompt", "sampling")
-        return asked == tuple(self.facts.get(f"{name}_fingerprint") for name in names)
+        return scored_alike(self.facts, self.fingerprint, self.asked)
 
     def _prompt_tokens(self, draws: Figure | None = None) -> Figure | None:
         """Of a prompt, or of all that are sampled for a step."""
@@ -294,6 +292,8 @@ class _Estimate:
         """Sampled tokens per second: as given, or of the engine that samples for training, in the ladder's earlier runs."""
         if self.given_rate is not None:
             return Figure(self.given_rate, source="given")
+        if self.gpu_memory is not None:  # another machine's GPUs
+            return None
         speed = measured_speed(self.store, self.settings.rollout.engine, self.fingerprint)
         if speed is None:
             return None
@@ -351,10 +351,7 @@ class _Estimate:
                 f"{self.known[1]:,} items of the split are not in the ladder any more: draw the split again"
             )
         if not self._same:
-            said.append(
-                "the ladder was scored with another model, prompt or sampling than this run begins with: tiers, lengths and "
-                "the groups without signal are those of the other"
-            )
+            said.append(UNLIKE)
         return said
 
 

@@ -14,6 +14,7 @@ from trainer.forecast.figures import FirstItem, Part, TrainForecast
 
 _SHOWN = 8  # items of a step
 _LEAST = 20  # columns of a question
+_DEVICES = {"cuda": "GPUs"}
 
 
 def forecast_text(made: TrainForecast, columns: int | None = None) -> str:
@@ -23,7 +24,7 @@ def forecast_text(made: TrainForecast, columns: int | None = None) -> str:
     lines += [f"  {text}" for text in (*_run(made), *_memory(made))]
     lines += [f"  warning: {text}" for text in made.warnings]
     more = "" if made.first_sure else ", as they come if p stays what was scored"
-    for number, step in enumerate(made.first, 1):
+    for number, step in enumerate(filter(None, made.first), 1):
         lines += ["", f"step {number}, {len(step):,} items{more}:", *_items(step, width)]
     return "\n".join(lines)
 
@@ -31,14 +32,14 @@ def forecast_text(made: TrainForecast, columns: int | None = None) -> str:
 def _run(made: TrainForecast) -> Iterator[str]:
     of = made.parameters
     frozen = f", {of.frozen:,} are frozen" if of.frozen else ", all of them learn"
-    where = made.device if made.gpus == 1 else f"{made.gpus} processes, each on a {made.device}"
+    where = made.device if made.gpus == 1 else f"{made.gpus} {_DEVICES.get(made.device, 'processes')}"
     yield _line("model", f"{made.model} on {where}: {of.all:,} parameters{frozen}")
     groups = f"{made.prompts:,} groups of {made.group}"
-    more = (
-        ""
-        if made.draws.value == made.prompts
-        else f"; {made.draws.value:,.1f} groups are sampled to fill one"
-    )
+    more = ""
+    if made.draws.value > made.prompts:
+        more = f"; {made.draws.value:,.1f} groups are sampled to fill one"
+    elif made.draws.value < made.prompts:
+        more = f", of which there are {made.draws.value:,.0f}"
     yield _line("steps", f"{shown(made.steps)} of {groups}{more}")
     probe = f", and {made.probe_rollouts:,} of the probe" if made.probe_rollouts else ""
     yield _line("rollouts", f"{shown(made.rollouts)}{probe}")
