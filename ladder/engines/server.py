@@ -18,6 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from ladder import launched
 from ladder.digest import fingerprint
 from ladder.engines import Model, local_model
 from ladder.engines.base import (
@@ -101,7 +102,9 @@ class ServerEngine:
         name = self._settings.model or settings.model.name
         self._version = ""
         self._weights = None if exchange is None else ServerWeights(self._settings, key, exchange)
-        if self._weights is not None:
+        if (
+            self._weights is not None and not launched.index()
+        ):  # of several processes the first one sends them
             self._weights.begin()
         self._caller = Caller(self._settings, name, model.encoder, key, for_training=exchange is not None)
         self.counts = self._caller.counts

@@ -10,6 +10,7 @@ import pytest
 import torch
 from families import FAMILIES
 from tiny_checkpoints import checkpoint, encoder_of, prompts, scramble
+from updates import apart, refusal
 
 from ladder.encode import Encoder
 from ladder.engines import vllm as vllm_engine
@@ -17,9 +18,8 @@ from ladder.engines import vllm_weights
 from ladder.engines.base import Completion, Request, Sampling, drive
 from ladder.engines.settings import VllmSettings
 from ladder.engines.vllm import VllmEngine
-from ladder.errors import LadderError
 from ladder.models import load_model
-from trainer.policy import Group, Policy
+from trainer.policy import Policy
 from trainer.publish import published
 
 pytestmark = pytest.mark.vllm
@@ -62,20 +62,9 @@ class Pair:
         assert {len(group) for group in found} == {_G}
         return found
 
-    @torch.no_grad()
     def apart(self, samples: list[list[Completion]]) -> float:
         """The largest difference of the engine's log-probs from the policy's."""
-        groups = [
-            Group(prompt.encoded(self.encoder), tuple(tuple(map(int, c.token_ids)) for c in group))
-            for prompt, group in zip(self.prompts, samples, strict=True)
-        ]
-        largest = 0.0
-        for batch in self.policy.plan(groups, 4096):
-            rows_RT = self.policy(groups, batch).logprobs_RT
-            for (p, g), row in zip(batch.members, rows_RT, strict=True):
-                said = torch.tensor(samples[p][g].logprobs)
-                largest = max(largest, float((row[: len(said)] - said).abs().max()))
-        return largest
+        return apart(self.policy, samples)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -144,22 +133,11 @@ def test_weights_never_change_under_samples(tied: Pair) -> None:
     list(tied.engine.completed())
 
 
-def _refused(engine: VllmEngine, weights: list[tuple[str, torch.Tensor]]) -> str:
-    left = iter(weights)
-    with pytest.raises(LadderError) as told:
-        engine.load("refused", left)
-    assert not list(left)  # read to the end: on several ranks the others would wait
-    assert "\n" not in str(told.value)
-    return str(told.value)
-
-
 def test_weights_that_vllm_refuses_are_told_in_one_line_and_it_goes_on(tied: Pair) -> None:
     whole = list(published(tied.model))
-    assert "no weights for 1 of its parameters" in _refused(tied.engine, whole[:-1])
-    assert "does not take" in _refused(
-        tied.engine, [("model.language_model.nothing", torch.zeros(1)), *whole]
-    )
-    assert "does not take" in _refused(tied.engine, [(whole[0][0], torch.zeros(3)), *whole[1:]])
+    assert "no weights for 1 of its parameters" in refusal(tied.engine, whole[:-1])
+    assert "does not take" in refusal(tied.engine, [("model.language_model.nothing", torch.zeros(1)), *whole])
+    assert "does not take" in refusal(tied.engine, [(whole[0][0], torch.zeros(3)), *whole[1:]])
     tied.engine.load("1", whole)
     assert tied.apart(tied.samples()) < 1e-5
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from families import FAMILIES
 from tiny_checkpoints import checkpoint, encoder_of, prompts, scramble
+from updates import apart, refusal
 from vllm_server import vllm_server
 
 from ladder.engines import Model
@@ -26,7 +27,7 @@ from ladder.engines.vllm_weights import EXTENSION
 from ladder.errors import BadInput, LadderError
 from ladder.models import load_model, resolve_model
 from ladder.splits import Split, open_split
-from trainer.policy import Group, Policy
+from trainer.policy import Policy
 from trainer.publish import published
 from trainer.run import train
 from trainer.setup import settings_for
@@ -93,21 +94,6 @@ def samples(engine: ServerEngine) -> list[list[Completion]]:
     return found
 
 
-@torch.no_grad()
-def apart(policy: Policy, found: list[list[Completion]]) -> float:
-    """The largest difference of the server's log-probs from the policy's."""
-    groups = [
-        Group(prompt.encoded(policy.encoder), tuple(tuple(c.token_ids) for c in group))
-        for prompt, group in zip(prompts(), found, strict=True)
-    ]
-    largest = 0.0
-    for batch in policy.plan(groups, 4096):
-        for (p, g), row in zip(batch.members, policy(groups, batch).logprobs_RT, strict=True):
-            said = torch.tensor(found[p][g].logprobs)
-            largest = max(largest, float((row[: len(said)] - said).abs().max()))
-    return largest
-
-
 def test_after_every_update_the_servers_logprobs_are_the_policys(url: str, tmp_path: Path) -> None:
     with serving(url, tmp_path / "weights") as engine:
         model = load_model(resolve_model("digits"), dtype="float32", device="cpu")
@@ -123,25 +109,15 @@ def test_after_every_update_the_servers_logprobs_are_the_policys(url: str, tmp_p
     assert not (tmp_path / "weights").exists()
 
 
-def loaded(engine: ServerEngine, weights: list[tuple[str, torch.Tensor]]) -> str:
-    """What the user is told of weights that the server does not take."""
-    left = iter(weights)
-    with pytest.raises(LadderError) as told:
-        engine.load("refused", left)
-    assert not list(left)  # read to the end: on several ranks the others would wait
-    assert "\n" not in str(told.value)
-    return str(told.value)
-
-
 def test_weights_that_the_server_refuses_are_told_and_do_no_lasting_harm(url: str, tmp_path: Path) -> None:
     with serving(url, tmp_path / "weights") as engine:
         model = load_model(resolve_model("digits"), dtype="float32", device="cpu")
         policy = Policy(model, encoder_of(resolve_model("digits")), temperature=1.0, autocast=False)
         whole = list(published(model))
-        assert "no weights for 1 of its parameters" in loaded(engine, whole[:-1])
+        assert "no weights for 1 of its parameters" in refusal(engine, whole[:-1])
         other = [(whole[0][0], whole[0][1][1:]), *whole[1:]]
-        assert "did not take the weights" in loaded(engine, other)
-        assert "did not take the weights" in loaded(engine, [("model.nothing", torch.zeros(1)), *whole])
+        assert "did not take the weights" in refusal(engine, other)
+        assert "did not take the weights" in refusal(engine, [("model.nothing", torch.zeros(1)), *whole])
         engine.load("1", whole)
         assert apart(policy, samples(engine)) < 1e-5
 
