@@ -269,7 +269,7 @@ def test_a_run_of_other_settings_says_which_they_are(own: Split, whole: Path) ->
         trained(own, whole, "optim.learning_rate=0.5")
     with pytest.raises(BadInput, match="steps 4 there, 9 here"):
         trained(own, whole, "steps=9")
-    with pytest.raises(BadInput, match="; and 1 more; choose another --out"):
+    with pytest.raises(BadInput, match=r"; and optim.weight_decay; choose another --out"):
         trained(own, whole, "steps=9", "seed=6", "optim.eps=1e-3", "optim.weight_decay=0.5")
 
 
