@@ -104,7 +104,7 @@ def ladder_command(*arguments: str) -> list[str]:
 def run_ladder(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own."""
     return subprocess.run(
-        ladder_command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=200, check=False
+        ladder_command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=270, check=False
     )
 
 

@@ -189,7 +189,7 @@ def halfway(tmp_path_factory: pytest.TempPathFactory, digits_pool: Path) -> Half
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     stored, runs = len(part_rows(out, "rollouts")), runs_of(out)
     settings = digits_settings(digits_pool)
     return Halfway(out, stored, runs, forecast(settings, out), build(settings, out).sampled)

@@ -41,7 +41,7 @@ def test_a_query_that_is_told_to_stop_ends_as_an_interrupt(sign: signal.Signals)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.5)  # it is at work by now
         process.send_signal(sign)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=180)
     finally:
         process.kill()
     assert out == "KeyboardInterrupt\n"

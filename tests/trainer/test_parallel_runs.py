@@ -26,6 +26,8 @@ from ladder.store import Store
 from trainer.run import train
 from trainer.setup import settings_for
 
+pytestmark = pytest.mark.timeout(600)  # each torchrun starts two processes, on two cores
+
 COMMON = (
     "seed=5",
     "batch.prompts=4",
@@ -203,13 +205,13 @@ def test_told_to_stop_all_processes_stop_after_the_same_step_and_save_it(
     out = tmp_path / "run"
     asked = command(mixed, out, *EVERYTHING, "steps=1000", "save.every=1000")
     with subprocess.Popen(asked, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 240
         while not (out / "metrics.jsonl").is_file() or len(metrics(out)) < 3:
             assert run.poll() is None
             assert time.monotonic() < end
             time.sleep(0.2)
         run.send_signal(signal.SIGTERM)
-        said = run.communicate(timeout=60)[1]
+        said = run.communicate(timeout=120)[1]
     assert run.returncode == 1
     ((done, at),) = re.findall(
         r"stopped after (\d+) steps: the same command goes on after step (\d+)\n", said
@@ -221,7 +223,7 @@ def test_told_to_stop_all_processes_stop_after_the_same_step_and_save_it(
 
 def test_bad_input_that_all_processes_meet_is_told_once(mixed: Split, tmp_path: Path) -> None:
     (tmp_path / "something").touch()
-    ended = subprocess.run(command(mixed, tmp_path), capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(command(mixed, tmp_path), capture_output=True, text=True, timeout=240)
     assert told(ended.stderr) == [f"ladder: {tmp_path} is not empty and holds no run; choose another --out"]
     assert codes(ended.stderr).count("2") >= 1
     assert ended.stdout == ""
