@@ -6,8 +6,10 @@ tell the others.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -65,6 +67,18 @@ def first_to_fail() -> bool:
         return bool(store().add("failed", 1) == 1)
     except Exception:  # torchrun is gone: nobody else will tell
         return True
+
+
+def leave() -> None:
+    """End one of several processes that has done its work, without taking the interpreter down: gloo's threads may still hold
+    tensors of the last exchange, and end the process with SIGABRT where they free them meanwhile (pytorch/pytorch#179291)."""
+    if count() == 1:
+        return
+    threading._shutdown()  # type: ignore[attr-defined]  # all that comes before an interpreter is taken down
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def done(what: str) -> None:

@@ -1,5 +1,6 @@
 """Without torchrun there is one process, and it speaks. Two of them: tests/trainer/test_parallel_runs.py."""
 
+import subprocess
 import sys
 
 import pytest
@@ -35,3 +36,30 @@ def test_of_several_processes_the_first_alone_is_heard(
             print(f"out {rank}")
             print(f"err {rank}", file=sys.stderr)
     assert capsys.readouterr() == ("out 0\n", "err 0\n")
+
+
+LEAVES = """
+import atexit, sys, threading, time
+from ladder import launched
+
+class Torn:
+    def __del__(self):
+        print("torn down", flush=True)
+
+torn = Torn()
+atexit.register(print, "at exit")
+threading.Thread(target=lambda: (time.sleep(0.3), print("a thread ended"))).start()
+print("left")
+launched.leave()
+"""
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_of_several_processes_each_finishes_its_work_and_is_not_torn_down(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": str(count), "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    ended = subprocess.run([sys.executable, "-c", LEAVES], capture_output=True, text=True, check=True)
+    assert ended.stdout.split("\n")[:3] == ["left", "a thread ended", "at exit"]
+    assert ("torn down" in ended.stdout) == (count == 1)

@@ -119,7 +119,10 @@ def learner_of(
     policy, reference = _policies(world, model, checkpoint)
     _tell(policy)
     exchange = world.out / f"weights-{world.run}"
-    engine = engine_of(samples, world.source, world.encoder, world.weights, settings, exchange)
+    make = partial(engine_of, samples, world.source, world.encoder, world.weights, settings, exchange)
+    # Asked anything while it takes weights, a server ends: the first process clears what a killed run left there, and no weights
+    # go before all have asked what server it is.
+    engine = ranks.after_first(make) if settings.rollout.engine == "server" else make()
     rollouts = Rollouts(
         world.items,
         world.store,

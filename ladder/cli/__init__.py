@@ -17,6 +17,12 @@ _INTERRUPTED = 130  # what typer returns, instead of raising, when it caught a K
 
 def main() -> None:
     """Entry point of the command `ladder`; under torchrun, of each of its processes."""
+    command()
+    launched.leave()
+
+
+def command() -> None:
+    """A command in a process that may go on; exits where it fails."""
     prepare_environment()
     with launched.one_voice():
         _run()

@@ -11,6 +11,7 @@ import copy
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 sys.path.extend([str(Path(__file__).parents[2] / "benchmarks"), str(Path(__file__).parents[1])])
@@ -19,7 +20,8 @@ import torch
 from families import FAMILIES, Tokens, prompt, responses, tiny
 from traced_train import Fate, watch_moments
 
-from ladder.cli import main
+from ladder import launched
+from ladder.cli import command
 from trainer.parallel import Ranks, here_P, started, whole
 from trainer.parallel.policy import ShardedPolicy
 from trainer.parallel.shard import shard
@@ -29,7 +31,7 @@ from trainer.policy import Group, Policy
 def train(split: str, out: str, overrides: list[str]) -> None:
     sets = [word for override in overrides for word in ("--set", override)]
     sys.argv = ["ladder", "train", split, "--out", out, *sets]
-    main()
+    command()
 
 
 def check_gradients(ranks: Ranks, family: str, bfloat16: bool) -> None:
@@ -59,14 +61,31 @@ def check_gradients(ranks: Ranks, family: str, bfloat16: bool) -> None:
             optimizer.zero_grad()
 
 
+def check_turns(ranks: Ranks, folder: Path) -> None:
+    """The first process makes its own before the others do, and goes on after them."""
+
+    def make() -> int:
+        time.sleep(0.3)  # what does not wait for the other comes too early
+        there = sorted(path.name for path in folder.glob("made-*"))
+        assert there == ([] if ranks.first else ["made-0"])
+        (folder / f"made-{ranks.index}").touch()
+        return ranks.index
+
+    assert ranks.after_first(make) == ranks.index
+    assert len(list(folder.glob("made-*"))) == 2
+
+
 if __name__ == "__main__":
-    asked = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    given = Path(sys.argv[1])
+    asked = json.loads(given.read_text(encoding="utf-8"))
     if asked["kill"] and int(os.environ["RANK"]) == int(os.environ["WORLD_SIZE"]) - 1:
         watch_moments(Fate(asked["kill"]))
     for run in asked["runs"]:
         train(*run)
     if asked["gradients"]:
         with started("cpu") as together:
+            check_turns(together, given.parent)
             for kind in FAMILIES:
                 check_gradients(together, kind, bfloat16=False)
                 check_gradients(together, kind, bfloat16=True)
+    launched.leave()

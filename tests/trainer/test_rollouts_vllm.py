@@ -126,7 +126,7 @@ def test_a_resumed_run_draws_the_same_items_with_the_checkpoints_weights(
     assert [row["step"] for row in resumed] == [row["step"] for row in whole]
     assert slept == [2] * 6  # while the weights learn, step by step
     assert drawn and draws(tmp_path / "run", split, (3, 4)) == sorted(2 * drawn)
-    assert max(row["mismatch/max"] for row in resumed) < 1e-3
+    assert max(row["mismatch/max"] for row in resumed if "mismatch/max" in row) < 1e-3
     assert [row.get("curriculum/drawn") for row in resumed] == [row.get("curriculum/drawn") for row in whole]
 
 

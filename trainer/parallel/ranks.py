@@ -93,6 +93,16 @@ class Ranks:
         self.by_first(lambda: made.append(make()))
         return made[0] if made else others
 
+    def after_first(self, make: Callable[[], T]) -> T:
+        """What each process makes for itself, the first one before the others; its LadderError is raised in all. None goes on
+        before all have theirs."""
+        made: list[T] = []
+        self.by_first(lambda: made.append(make()))
+        if not made:
+            made.append(make())
+        self.gather(None)
+        return made[0]
+
     def holding(self, held: AbstractContextManager[Any]) -> AbstractContextManager[None]:
         """What only one process can hold is held by the first; a refusal is everyone's."""
         return _holding(self, held)
