@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -102,6 +102,11 @@ class BadServer:
         timer.daemon = True
         timer.start()
         return timer
+
+    def assert_calls(self, counts: Mapping[str, int]) -> None:
+        """A client counted the calls that came here, and besides what broke, unread, when this server died."""
+        unread = counts["requests"] - counts["unreachable"] - len(self.bodies)
+        assert 0 <= unread <= counts["dropped"] - self.served["drop"] - self.served["half"]
 
     def begin(self, body: Body) -> str:
         """Take a call for samples; what to do wrong, or nothing."""

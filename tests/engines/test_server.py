@@ -266,7 +266,7 @@ def test_a_server_that_dies_and_comes_back_costs_only_time(capfd: pytest.Capture
         assert (len(completions), others) == (240, [])
         assert 0 < engine.counts["unreachable"] <= 4
         assert engine.counts["retries"] == engine.counts["unreachable"] + engine.counts["dropped"]
-        assert len(server.bodies) == engine.counts["requests"] - engine.counts["unreachable"]
+        server.assert_calls(engine.counts)
     told = capfd.readouterr().err
     assert (told.count("waiting for it"), told.count("is back")) == (1, 1)
 
