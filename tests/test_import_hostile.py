@@ -32,7 +32,7 @@ SECONDS = 280
 linux = pytest.mark.skipif(
     sys.platform != "linux", reason="counts what is opened with inotify, as Linux has it"
 )
-pytestmark = [linux, pytest.mark.timeout(600)]
+pytestmark = linux
 
 #: In each process of the command: tells what it runs, connects to or unpickles, but for what is its own.
 WATCH = """

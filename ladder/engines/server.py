@@ -102,9 +102,7 @@ class ServerEngine:
         name = self._settings.model or settings.model.name
         self._version = ""
         self._weights = None if exchange is None else ServerWeights(self._settings, key, exchange)
-        if (
-            self._weights is not None and not launched.index()
-        ):  # of several processes the first one sends them
+        if self._weights is not None and launched.index() == 0:  # of several, the first one sends them
             self._weights.begin()
         self._caller = Caller(self._settings, name, model.encoder, key, for_training=exchange is not None)
         self.counts = self._caller.counts

@@ -16,8 +16,6 @@ from ladder.engines.fleet_ray import create_ray_fleet, placement
 from ladder.engines.settings import EngineSettings
 from ladder.errors import BadInput
 
-pytestmark = pytest.mark.timeout(600)  # a cluster and three engines start, on two cores
-
 REQUESTS = [request(number) for number in range(40)]
 
 

@@ -24,7 +24,7 @@ from ladder.engines.settings import EngineSettings, VllmSettings
 from ladder.engines.vllm import VllmEngine
 from ladder.models import load_model, resolve_model
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.vllm
 
 _SIZES = ([], [(56, 56)], [(56, 70)], [(30, 41)], [(200, 90)], [(56, 56), (70, 64)])
 

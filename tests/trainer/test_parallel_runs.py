@@ -26,8 +26,6 @@ from ladder.store import Store
 from trainer.run import train
 from trainer.setup import settings_for
 
-pytestmark = pytest.mark.timeout(600)  # each torchrun starts two processes, on two cores
-
 COMMON = (
     "seed=5",
     "batch.prompts=4",

@@ -32,7 +32,7 @@ from trainer.publish import published
 from trainer.run import train
 from trainer.setup import settings_for
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.vllm
 
 _G = 2
 SMALL = (
